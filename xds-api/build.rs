@@ -24,7 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    let mut files = FileDescriptorSet::decode(fs::read(DESCRIPTORS)?.as_slice())?;
+    // The decoded form loses the options that carry the field rules, so the bytes are kept as they came and the
+    // declared files are appended: two encoded sets, one after the other, are one set.
+    let mut descriptors = fs::read(DESCRIPTORS)?;
+    let mut files = FileDescriptorSet::decode(descriptors.as_slice())?;
     let mut enums = BTreeSet::new();
     for file in &files.file {
         collect_enums(file, &mut enums);
@@ -35,9 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         for message in &mut file.message_type {
             set_reference_types(message, &enums);
         }
+        FileDescriptorSet { file: vec![file.clone()] }.encode(&mut descriptors)?;
         files.file.push(file);
     }
-    fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
+    fs::write(out.join("descriptors.bin"), descriptors)?;
 
     let mut config = tonic_prost_build::Config::new();
     config

@@ -1,7 +1,10 @@
 //! Envoy's API as Rust types, pinned to Envoy 1.40.
 //!
-//! [`api`] is generated at build time from the descriptor set that the Envoy binary carries, plus the APIs declared in
+//! This is generated at build time from the descriptor set that the Envoy binary carries, plus the APIs declared in
 //! `proto/`. Maps are ordered, so one value has one encoding and a version may be a hash of it.
+//!
+//! - [`Resource`]: a named message, encoded once.
+//! - [`to_yaml`], [`list_to_yaml`], [`to_value`]: what people read; [`from_yaml`], [`from_value`]: the way back.
 
 #[allow(
     clippy::all,
@@ -21,6 +24,19 @@ pub use generated::{cel, envoy, google, opentelemetry, ratelimit, udpa, xds};
 /// The descriptors of every message, Envoy's own and the declared ones: an encoded `FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+mod doc;
+mod error;
+mod json_out;
+mod parse;
+mod path;
+mod pool;
 mod resource;
+mod text;
+mod wkt;
+mod yaml_out;
 
+pub use error::{Error, Misfit, Position};
+pub use parse::{from_value, from_yaml, message_from_value, message_from_yaml};
+pub use pool::{message, pool};
 pub use resource::{Resource, ResourceType, any};
+pub use text::{list_to_yaml, message_to_value, message_to_yaml, to_json, to_value, to_yaml};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::{Message, Name};
 
+use crate::Error;
+
 /// The kinds of resource a stock client subscribes to, in the order in which they are made known to it: whatever a
 /// resource refers to comes before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +79,19 @@ impl Resource {
     pub fn encode(kind: ResourceType, name: &str, message: &impl Message) -> Self {
         Self { kind, name: Arc::from(name), body: Bytes::from(message.encode_to_vec()) }
     }
+
+    /// A resource from its bytes, named as its message says: in every type the name is the first field.
+    pub fn from_body(kind: ResourceType, body: Bytes) -> Result<Self, Error> {
+        let first =
+            FirstField::decode(body.clone()).map_err(|error| Error::undecodable(kind.message_name(), &error))?;
+        Ok(Self { kind, name: Arc::from(first.name), body })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FirstField {
+    #[prost(string, tag = "1")]
+    name: String,
 }
 
 /// A message wrapped for a `typed_config`-like field.
