@@ -1,0 +1,20 @@
+//! ConfigMap.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMap {
+    #[serde(default)]
+    data: BTreeMap<SmolStr, String>,
+}
+
+impl ConfigMap {
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&[u8]> {
+        self.data.get(key).map(String::as_bytes)
+    }
+}

@@ -1,0 +1,154 @@
+//! A parsed object: its identity, its metadata, its typed content, and where it was written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use smol_str::SmolStr;
+
+use crate::{Kind, Origin};
+
+/// The one way to name an object. Cluster-scoped objects have an empty namespace.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    pub kind: Kind,
+    pub namespace: SmolStr,
+    pub name: SmolStr,
+}
+
+impl ObjectId {
+    #[must_use]
+    pub fn new(kind: Kind, namespace: impl Into<SmolStr>, name: impl Into<SmolStr>) -> Self {
+        let namespace = if kind.info().namespaced { namespace.into() } else { SmolStr::default() };
+        Self { kind, namespace, name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The part of `metadata` that configuration may depend on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    pub labels: BTreeMap<SmolStr, SmolStr>,
+    pub annotations: BTreeMap<SmolStr, SmolStr>,
+    /// RFC 3339 in UTC, so that the order of the text is the order of time. Absent in most files.
+    pub created: Option<SmolStr>,
+    pub generation: i64,
+    pub uid: Option<SmolStr>,
+    pub deleted: bool,
+}
+
+/// An object of a kind that Chancery reads. Two objects are equal when they mean the same, wherever they were written.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub id: ObjectId,
+    /// The version it was written in, such as `v1beta1`.
+    pub version: SmolStr,
+    pub meta: Meta,
+    pub spec: Spec,
+    pub origin: Origin,
+}
+
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.meta == other.meta && self.spec == other.spec
+    }
+}
+
+impl Object {
+    /// The typed content, when the object is of that kind.
+    #[must_use]
+    pub fn spec<T: Typed>(&self) -> Option<&T> {
+        T::from_spec(&self.spec)
+    }
+
+    /// The order in which Gateway API breaks ties: older first, then by namespace and name.
+    #[must_use]
+    pub fn age_order(&self) -> (Option<&SmolStr>, &SmolStr, &SmolStr) {
+        (self.meta.created.as_ref(), &self.id.namespace, &self.id.name)
+    }
+}
+
+/// A typed content that belongs to exactly one kind.
+pub trait Typed: Sized {
+    const KIND: Kind;
+    fn from_spec(spec: &Spec) -> Option<&Self>;
+}
+
+macro_rules! specs {
+    ($($variant:ident($ty:ty) $root:ident;)+) => {
+        /// The content of an object, by kind.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Spec { $($variant(Box<$ty>)),+ }
+
+        $(impl Typed for $ty {
+            const KIND: Kind = Kind::$variant;
+            fn from_spec(spec: &Spec) -> Option<&Self> {
+                match spec { Spec::$variant(content) => Some(content), _ => None }
+            }
+        })+
+
+        impl Spec {
+            /// Reads the content of an object of this kind; the error's path starts at the object.
+            pub(crate) fn read(kind: Kind, mut value: serde_json::Value) -> Result<Self, (String, String)> {
+                match kind { $(Kind::$variant => {
+                    let root = specs!(@take $root value);
+                    serde_path_to_error::deserialize::<_, $ty>(root.1)
+                        .map(|content| Self::$variant(Box::new(content)))
+                        .map_err(|error| specs!(@error root error))
+                })+ }
+            }
+        }
+    };
+    // Kinds whose content stands under `spec`.
+    (@take spec $value:ident) => {
+        ("spec", $value.get_mut("spec").map_or(serde_json::Value::Object(serde_json::Map::new()), serde_json::Value::take))
+    };
+    // Kinds whose content stands beside the metadata.
+    (@take whole $value:ident) => { ("", $value) };
+    (@error $root:ident $error:ident) => {{
+        let inner = $error.path().to_string();
+        let path = match ($root.0, inner.as_str()) {
+            (root, "." | "") => root.to_owned(),
+            ("", inner) => inner.to_owned(),
+            (root, inner) => format!("{root}.{inner}"),
+        };
+        (path, $error.into_inner().to_string())
+    }};
+}
+
+use crate::{core, envoy_gateway, gateway};
+
+specs! {
+    GatewayClass(gateway::GatewayClassSpec) spec;
+    Gateway(gateway::GatewaySpec) spec;
+    ListenerSet(gateway::ListenerSetSpec) spec;
+    HttpRoute(gateway::HttpRouteSpec) spec;
+    GrpcRoute(gateway::GrpcRouteSpec) spec;
+    TlsRoute(gateway::TlsRouteSpec) spec;
+    TcpRoute(gateway::TcpRouteSpec) spec;
+    UdpRoute(gateway::UdpRouteSpec) spec;
+    ReferenceGrant(gateway::ReferenceGrantSpec) spec;
+    BackendTlsPolicy(gateway::BackendTlsPolicySpec) spec;
+    Service(core::Service) whole;
+    EndpointSlice(core::EndpointSlice) whole;
+    Secret(core::Secret) whole;
+    ConfigMap(core::ConfigMap) whole;
+    Namespace(core::Namespace) whole;
+    Pod(core::Pod) whole;
+    Backend(envoy_gateway::BackendSpec) spec;
+    HttpRouteFilter(envoy_gateway::HttpRouteFilterSpec) spec;
+}

@@ -1,0 +1,171 @@
+//! A document's text to typed objects, each admitted or refused as an API server would.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use smol_str::SmolStr;
+
+use crate::{Diagnostic, FieldPath, Kind, Meta, Object, ObjectId, Origin, Place, Spec};
+
+/// What a document, or one item of a `List`, turned out to be.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Admitted, perhaps with remarks.
+    Object(Box<Object>, Vec<Diagnostic>),
+    /// Not an object of ours, or one that is refused. The identity is known when the document said it.
+    Refused(Option<ObjectId>, Vec<Diagnostic>),
+    /// Harmless and not ours: the remark says what it is.
+    Skipped(Diagnostic),
+}
+
+/// The namespace of objects that do not say theirs.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// Reads one document of a file.
+#[must_use]
+pub fn parse_document(origin: &Origin) -> Vec<Parsed> {
+    match serde_saphyr::from_str::<Value>(origin.text()) {
+        Ok(Value::Null) => Vec::new(),
+        Ok(value) => parse_value(value, origin),
+        Err(error) => {
+            let at = error.location().map_or(origin.start(), |location| crate::Position {
+                line: origin.start().line + usize::try_from(location.line()).unwrap_or(1).saturating_sub(1),
+                column: usize::try_from(location.column()).unwrap_or(1),
+            });
+            let message = format!("not valid YAML at line {}, column {}: {}", at.line, at.column, plain(&error));
+            let diagnostic = Diagnostic::error("invalid-yaml", place(origin, ""), message)
+                .help("the other documents of the file are read all the same");
+            vec![Parsed::Refused(guess_identity(origin.text()), vec![diagnostic])]
+        }
+    }
+}
+
+/// Reads one decoded object, or the items of a `List`.
+#[must_use]
+pub fn parse_value(mut value: Value, origin: &Origin) -> Vec<Parsed> {
+    let is_list = text(&value, "kind").is_some_and(|kind| kind.ends_with("List")) && value.get("items").is_some();
+    if is_list {
+        let items = value.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+        return items
+            .into_iter()
+            .enumerate()
+            .flat_map(|(index, item)| parse_value(item, &origin.at(FieldPath::from("items").index(index))))
+            .collect();
+    }
+    vec![parse_object(value, origin)]
+}
+
+fn parse_object(mut value: Value, origin: &Origin) -> Parsed {
+    let (Some(api_version), Some(kind_name)) = (text(&value, "apiVersion"), text(&value, "kind")) else {
+        return Parsed::Skipped(
+            Diagnostic::info(
+                "not-an-object",
+                place(origin, ""),
+                "skipped: no apiVersion and kind, so not a Kubernetes object",
+            )
+            .help("nothing to do if this is a values file or a fragment; else add apiVersion and kind"),
+        );
+    };
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let (group, version) = (group.to_owned(), SmolStr::new(version));
+    let Some(kind) = Kind::lookup(&group, kind_name) else {
+        let name = text_at(&value, "/metadata/name").unwrap_or("without a name");
+        let message = format!("skipped: {kind_name} `{name}` ({api_version}) is not a kind that is translated");
+        return Parsed::Skipped(Diagnostic::info("kind-not-translated", place(origin, "kind"), message));
+    };
+    let namespace = text_at(&value, "/metadata/namespace").unwrap_or(DEFAULT_NAMESPACE);
+    let name = text_at(&value, "/metadata/name").unwrap_or_default();
+    let id = ObjectId::new(kind, namespace, name);
+    if name.is_empty() {
+        let diagnostic =
+            Diagnostic::error("missing-name", place(origin, "metadata"), format!("{kind} has no metadata.name"))
+                .help("give the object a name");
+        return Parsed::Refused(None, vec![diagnostic]);
+    }
+    if !kind.info().versions.contains(&version.as_str()) {
+        let message = format!("{kind} is not served in version {version}");
+        let diagnostic = Diagnostic::error("unknown-version", place(origin, "apiVersion"), message)
+            .about(&id)
+            .help(format!("use one of {}", kind.info().versions.join(", ")));
+        return Parsed::Refused(Some(id), vec![diagnostic]);
+    }
+    let meta = read_meta(&value);
+    match Spec::read(kind, value.take()) {
+        Ok(spec) => Parsed::Object(Box::new(Object { id, version, meta, spec, origin: origin.clone() }), Vec::new()),
+        Err((path, message)) => {
+            let diagnostic = Diagnostic::error("invalid-field", place(origin, &path), message).about(&id);
+            Parsed::Refused(Some(id), vec![diagnostic])
+        }
+    }
+}
+
+fn read_meta(value: &Value) -> Meta {
+    let map = |pointer: &str| {
+        let entries = value.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+        entries.filter_map(|(key, value)| Some((SmolStr::new(key), SmolStr::new(value.as_str()?)))).collect()
+    };
+    Meta {
+        labels: map("/metadata/labels"),
+        annotations: map("/metadata/annotations"),
+        created: text_at(value, "/metadata/creationTimestamp").map(SmolStr::new),
+        generation: value.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0),
+        uid: text_at(value, "/metadata/uid").map(SmolStr::new),
+        deleted: text_at(value, "/metadata/deletionTimestamp").is_some(),
+    }
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
+    value.get(field).and_then(Value::as_str)
+}
+
+fn text_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer).and_then(Value::as_str)
+}
+
+fn place(origin: &Origin, path: &str) -> Place {
+    Place { origin: origin.clone(), path: FieldPath::from(path) }
+}
+
+/// The parser's message without its own rendering of the snippet: positions and snippets are ours to print.
+fn plain(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+/// Which object a document that does not parse was meant to be, by its unindented lines: its last good version stays
+/// in force.
+fn guess_identity(text: &str) -> Option<ObjectId> {
+    let mut api_version = None;
+    let mut kind = None;
+    let mut name = None;
+    let mut namespace = None;
+    let mut in_metadata = false;
+    for line in text.lines() {
+        let entry = line.trim().split_once(':').map(|(key, value)| (key, value.trim().trim_matches(['"', '\''])));
+        let Some((key, value)) = entry else { continue };
+        if line.starts_with([' ', '\t']) {
+            match key {
+                "name" if in_metadata && name.is_none() => name = Some(value),
+                "namespace" if in_metadata && namespace.is_none() => namespace = Some(value),
+                _ => {}
+            }
+        } else {
+            in_metadata = key == "metadata";
+            match key {
+                "apiVersion" => api_version = Some(value),
+                "kind" => kind = Some(value),
+                _ => {}
+            }
+        }
+    }
+    let group = api_version?.rsplit_once('/').map_or("", |(group, _)| group);
+    let kind = Kind::lookup(group, kind?)?;
+    Some(ObjectId::new(kind, namespace.unwrap_or(DEFAULT_NAMESPACE), name?))
+}
+
+/// Every object of a text, for tests and for standard input.
+#[must_use]
+pub fn parse_text(file: &str, text: &str) -> Vec<Parsed> {
+    let documents = crate::document::split(&Arc::from(file), &Arc::from(text));
+    documents.iter().flat_map(parse_document).collect()
+}
