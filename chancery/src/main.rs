@@ -1,1 +1,10 @@
-fn main() {}
+//! Chancery: the one binary.
+
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

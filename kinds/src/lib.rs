@@ -16,6 +16,7 @@ mod kind;
 mod object;
 mod origin;
 mod parse;
+pub mod report;
 
 pub use diagnostic::{Diagnostic, FieldPath, Place, Severity};
 pub use kind::{Kind, KindInfo};

@@ -1,1 +1,44 @@
-//! translator
+//! Resources in, Envoy configuration out: pure, deterministic, incremental.
+//!
+//! ```text
+//! objects -> graph (references with verdicts) -> units (what is made anew as a whole) -> resources, statuses, findings
+//! ```
+//!
+//! Invariants: no I/O, no clock, no randomness; it never fails, but returns findings beside its output; the same objects
+//! give the same bytes in whatever order and in however many steps they arrive.
+
+mod attach;
+mod diagnostics;
+mod engine;
+mod graph;
+mod l4;
+mod names;
+mod options;
+mod render;
+mod routing;
+mod status;
+
+pub use engine::{Change, GroupChange, Translator, Update};
+pub use graph::{Edge, Graph, Node, Role, Target, Verdict};
+pub use names::UNRESOLVED_CLUSTER;
+pub use options::{CONTROLLER_NAME, Options};
+pub use status::{Condition, ListenerStatus, ParentStatus, Status};
+
+use engine::{Outcome, UnitId, View};
+
+/// Runs a unit: the table of who makes what.
+pub(crate) fn evaluate(unit: &UnitId, view: &View<'_>) -> Outcome {
+    match unit {
+        UnitId::Plan(gateway) => attach::evaluate_plan(gateway, view),
+        UnitId::Parents(route) => attach::evaluate_parents(route, view),
+        UnitId::AttachedRoutes(_) => engine::Product::Count(view.demander_count()).into(),
+        UnitId::Attached(route, listener) => routing::evaluate(route, listener, view),
+        UnitId::Table(hcm, shard) => render::table::evaluate(hcm, *shard, view),
+        UnitId::Scope(hcm, host) => render::scope::evaluate(hcm, host),
+        UnitId::Port(gateway, port) => render::listener::evaluate(gateway, *port, view),
+        UnitId::Cluster(gateway, cluster) => render::cluster::evaluate(gateway, cluster, view),
+        UnitId::Endpoints(_, cluster) => render::endpoints::evaluate(cluster, view),
+        UnitId::Secret(_, secret) => render::secret::evaluate(secret, view),
+        UnitId::Status(object) => status::evaluate(object, view),
+    }
+}

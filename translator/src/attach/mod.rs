@@ -1,0 +1,26 @@
+//! Who attaches to whom: Gateways' listeners, and the routes they take.
+
+mod conflicts;
+pub(crate) mod hostname;
+mod listener;
+mod listener_set;
+mod namespaces;
+mod parents;
+mod plan;
+
+use std::collections::BTreeSet;
+
+use smol_str::SmolStr;
+
+pub(crate) use listener::{ListenerProblem, Protocol};
+pub(crate) use parents::{Parents, evaluate as evaluate_parents, gateway_of, parent_refs};
+pub(crate) use plan::{Plan, PlannedListener, evaluate as evaluate_plan};
+
+use crate::engine::{UnitId, View};
+use crate::names::HcmId;
+
+/// The hostnames that the listeners of a set of tables name themselves.
+pub(crate) fn isolated_hosts(view: &View<'_>, hcm: &HcmId) -> BTreeSet<SmolStr> {
+    let plan = view.made::<Plan>(UnitId::Plan(hcm.gateway.clone()));
+    plan.map(|plan| plan.listener_hosts(hcm)).unwrap_or_default()
+}

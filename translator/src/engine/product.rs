@@ -1,0 +1,61 @@
+//! What units make.
+
+use std::sync::Arc;
+
+use kinds::Diagnostic;
+use xds_api::Resource;
+
+use super::unit::UnitId;
+use crate::attach::{Parents, Plan};
+use crate::routing::AttachedRules;
+use crate::status::Status;
+
+/// The result of one run of a unit.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub product: Product,
+    pub demands: Vec<UnitId>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Product {
+    #[default]
+    Nothing,
+    Plan(Arc<Plan>),
+    Parents(Arc<Parents>),
+    Count(usize),
+    Attached(Arc<AttachedRules>),
+    Resource(Resource),
+    Status(Arc<Status>),
+}
+
+/// A type that one variant of [`Product`] holds.
+pub(crate) trait Made: Sized {
+    fn of(product: &Product) -> Option<&Self>;
+}
+
+macro_rules! made {
+    ($($variant:ident($ty:ty);)+) => {$(
+        impl Made for $ty {
+            fn of(product: &Product) -> Option<&Self> {
+                match product { Product::$variant(made) => Some(made), _ => None }
+            }
+        }
+    )+};
+}
+
+made! {
+    Plan(Plan);
+    Parents(Parents);
+    Count(usize);
+    Attached(AttachedRules);
+    Resource(Resource);
+    Status(Status);
+}
+
+impl From<Product> for Outcome {
+    fn from(product: Product) -> Self {
+        Self { product, ..Self::default() }
+    }
+}

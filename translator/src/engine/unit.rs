@@ -1,0 +1,99 @@
+//! Units: what is made anew as a whole.
+//!
+//! The table below is the whole plan of a translation: each unit has a stage, reads only objects, references and what
+//! units of earlier stages made, and asks for units of later stages. A unit exists while something asks for it, or while
+//! the object it is rooted in exists.
+
+use std::fmt;
+
+use kinds::{Kind, ObjectId};
+use smol_str::SmolStr;
+
+use crate::names::{ClusterId, HcmId, ListenerId, SecretId, Shard};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum UnitId {
+    /// A Gateway's listeners, with conflicts and certificates decided.
+    Plan(ObjectId),
+    /// Where a route attaches: its parents, each with a verdict.
+    Parents(ObjectId),
+    /// How many routes a listener has.
+    AttachedRoutes(ListenerId),
+    /// A route's rules as one listener serves them.
+    Attached(ObjectId, ListenerId),
+    /// A route table of a listener: one small piece.
+    Table(HcmId, Shard),
+    /// The scope that leads a hostname to its table.
+    Scope(HcmId, SmolStr),
+    /// An Envoy listener: everything of a Gateway on one port.
+    Port(ObjectId, PortId),
+    /// A cluster, as one Gateway's Envoys see it.
+    Cluster(ObjectId, ClusterId),
+    Endpoints(ObjectId, ClusterId),
+    Secret(ObjectId, SecretId),
+    /// What is said to the author of an object.
+    Status(ObjectId),
+}
+
+/// A port is one for each transport: TCP and UDP do not conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PortId {
+    pub number: u16,
+    pub udp: bool,
+}
+
+impl UnitId {
+    /// The order of evaluation: a unit reads only what earlier stages made.
+    pub(crate) fn stage(&self) -> usize {
+        match self {
+            Self::Plan(_) => 0,
+            Self::Parents(_) => 1,
+            Self::AttachedRoutes(_) | Self::Attached(..) => 2,
+            Self::Table(..) | Self::Scope(..) | Self::Port(..) => 3,
+            Self::Cluster(..) => 4,
+            Self::Endpoints(..) | Self::Secret(..) => 5,
+            Self::Status(_) => 6,
+        }
+    }
+
+    pub(crate) const STAGES: usize = 7;
+
+    /// The group of Envoys that a unit's resource is for.
+    pub(crate) fn gateway(&self) -> Option<&ObjectId> {
+        match self {
+            Self::Table(hcm, _) | Self::Scope(hcm, _) => Some(&hcm.gateway),
+            Self::Port(gateway, _)
+            | Self::Cluster(gateway, _)
+            | Self::Endpoints(gateway, _)
+            | Self::Secret(gateway, _) => Some(gateway),
+            Self::Plan(_) | Self::Parents(_) | Self::AttachedRoutes(_) | Self::Attached(..) | Self::Status(_) => None,
+        }
+    }
+}
+
+/// The units that an object's mere existence asks for.
+pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
+    match id.kind {
+        Kind::Gateway => vec![UnitId::Plan(id.clone()), UnitId::Status(id.clone())],
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => {
+            vec![UnitId::Parents(id.clone()), UnitId::Status(id.clone())]
+        }
+        Kind::GatewayClass | Kind::ListenerSet | Kind::BackendTlsPolicy | Kind::Backend => {
+            vec![UnitId::Status(id.clone())]
+        }
+        Kind::ReferenceGrant
+        | Kind::Service
+        | Kind::EndpointSlice
+        | Kind::Secret
+        | Kind::ConfigMap
+        | Kind::Namespace
+        | Kind::Pod
+        | Kind::HttpRouteFilter => Vec::new(),
+    }
+}
+
+impl fmt::Display for PortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.number, if self.udp { "/udp" } else { "" })
+    }
+}

@@ -1,0 +1,50 @@
+//! TLS towards clients.
+
+use kinds::ObjectId;
+use xds_api::any;
+use xds_api::envoy::config::core::v3::{TransportSocket, transport_socket};
+use xds_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
+use xds_api::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
+use xds_api::envoy::extensions::transport_sockets::tls::v3::{
+    CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
+};
+
+use super::build::{boolean, from_ads};
+use crate::attach::PlannedListener;
+use crate::engine::UnitId;
+use crate::names::SecretId;
+
+pub(crate) fn sds(id: &SecretId) -> SdsSecretConfig {
+    SdsSecretConfig { name: id.to_string(), sds_config: Some(from_ads()) }
+}
+
+/// The units of the secrets that a listener refers to.
+pub(crate) fn secrets(gateway: &ObjectId, listener: &PlannedListener) -> Vec<UnitId> {
+    let ids = listener.certificates.iter().chain(&listener.client_authorities);
+    ids.map(|id| UnitId::Secret(gateway.clone(), id.clone())).collect()
+}
+
+pub(crate) fn socket(listener: &PlannedListener, http: bool) -> TransportSocket {
+    let alpn: &[&str] = if http { &["h2", "http/1.1"] } else { &[] };
+    let context = DownstreamTlsContext {
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: Some(TlsParameters {
+                tls_minimum_protocol_version: TlsProtocol::TlSv12 as i32,
+                ..TlsParameters::default()
+            }),
+            tls_certificate_sds_secret_configs: listener.certificates.iter().map(sds).collect(),
+            alpn_protocols: alpn.iter().map(|name| (*name).to_owned()).collect(),
+            validation_context_type: listener
+                .client_authorities
+                .as_ref()
+                .map(|id| ValidationContextType::ValidationContextSdsSecretConfig(sds(id))),
+            ..CommonTlsContext::default()
+        }),
+        require_client_certificate: listener.client_authorities.as_ref().map(|_| boolean(true)),
+        ..DownstreamTlsContext::default()
+    };
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),
+    }
+}

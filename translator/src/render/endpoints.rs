@@ -1,0 +1,101 @@
+//! The endpoints of a cluster.
+//!
+//! An assignment is always sent, an empty one where nothing is ready: Envoy then answers 503, and does not wait.
+
+use std::collections::BTreeMap;
+
+use kinds::core::{EndpointSlice, Service};
+use kinds::envoy_gateway::BackendSpec;
+use kinds::{Kind, ObjectId};
+use smol_str::SmolStr;
+use xds_api::envoy::config::core::v3::{Address, HealthStatus, Locality};
+use xds_api::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+};
+use xds_api::{Resource, ResourceType};
+
+use super::build::{socket, uint32, unix_socket};
+use crate::engine::{Outcome, Product, View};
+use crate::graph::Role;
+use crate::names::ClusterId;
+
+/// Endpoints of one zone, by address: the same address in two slices is one endpoint.
+type Zones = BTreeMap<SmolStr, BTreeMap<(SmolStr, u16), LbEndpoint>>;
+
+pub(crate) fn evaluate(id: &ClusterId, view: &View<'_>) -> Outcome {
+    let zones = match id.backend.kind {
+        Kind::Service => of_service(&id.backend, id.port.unwrap_or_default(), view),
+        Kind::Backend => of_backend(&id.backend, view),
+        _ => Zones::new(),
+    };
+    let name = id.to_string();
+    let endpoints = zones.into_iter().map(|(zone, endpoints)| LocalityLbEndpoints {
+        locality: (!zone.is_empty()).then(|| Locality { zone: zone.to_string(), ..Locality::default() }),
+        load_balancing_weight: Some(uint32(u32::try_from(endpoints.len()).unwrap_or(u32::MAX))),
+        lb_endpoints: endpoints.into_values().collect(),
+        ..LocalityLbEndpoints::default()
+    });
+    let assignment = ClusterLoadAssignment {
+        cluster_name: name.clone(),
+        endpoints: endpoints.collect(),
+        ..ClusterLoadAssignment::default()
+    };
+    Product::Resource(Resource::encode(ResourceType::Endpoints, &name, &assignment)).into()
+}
+
+fn of_service(id: &ObjectId, port: u16, view: &View<'_>) -> Zones {
+    let mut zones = Zones::new();
+    let service = view.spec::<Service>(id);
+    let port = service.and_then(|service| service.spec.ports.iter().find(|candidate| candidate.port == port));
+    let Some(port) = port else { return zones };
+    for slice in view.referrers(id, Role::Slice) {
+        let Some(slice) = view.spec::<EndpointSlice>(&slice) else { continue };
+        // A slice names its ports as the Service does; the number is the target's own.
+        let named = slice.ports.iter().find(|candidate| {
+            candidate.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default()
+        });
+        let Some(number) = named.and_then(|port| port.port) else { continue };
+        for endpoint in &slice.endpoints {
+            // Ready serves. Draining keeps its streams and gets no new request, unless nothing else is left.
+            let status = if endpoint.is_ready() {
+                HealthStatus::Unknown
+            } else if endpoint.is_draining() {
+                HealthStatus::Draining
+            } else {
+                continue;
+            };
+            let zone = endpoint.zone.clone().unwrap_or_default();
+            for address in &endpoint.addresses {
+                let key = (SmolStr::new(address), number);
+                zones.entry(SmolStr::new(&zone)).or_default().insert(key, at(socket(address, number, false), status));
+            }
+        }
+    }
+    zones
+}
+
+fn of_backend(id: &ObjectId, view: &View<'_>) -> Zones {
+    let mut zones = Zones::new();
+    let Some(backend) = view.spec::<BackendSpec>(id) else { return zones };
+    for endpoint in &backend.endpoints {
+        let (key, address) = if let Some(ip) = &endpoint.ip {
+            ((SmolStr::new(&ip.address), ip.port), socket(&ip.address, ip.port, false))
+        } else if let Some(unix) = &endpoint.unix {
+            ((SmolStr::new(&unix.path), 0), unix_socket(&unix.path))
+        } else {
+            continue;
+        };
+        let zone = endpoint.zone.clone().unwrap_or_default();
+        zones.entry(SmolStr::new(&zone)).or_default().insert(key, at(address, HealthStatus::Unknown));
+    }
+    zones
+}
+
+fn at(address: Address, status: HealthStatus) -> LbEndpoint {
+    LbEndpoint {
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint { address: Some(address), ..Endpoint::default() })),
+        health_status: status as i32,
+        load_balancing_weight: Some(uint32(1)),
+        ..LbEndpoint::default()
+    }
+}

@@ -1,0 +1,28 @@
+//! The HTTP filters of a listener: one file each.
+//!
+//! Invariant: the chain is the same for every listener, whatever routes and policies there are. A filter is installed
+//! once, inert, and a route gives it its orders, so that no edit of a route or a policy touches a listener and drains
+//! its connections. A filter that is installed `disabled` would be skipped for routes that are chosen after the body was
+//! read; none is.
+
+mod cors;
+mod router;
+pub(crate) mod table_fallback;
+
+use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
+use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
+use xds_api::google::protobuf::Any;
+
+pub(crate) use cors::CORS;
+
+/// The order in which a request meets the filters.
+const CHAIN: [fn() -> (&'static str, Any); 3] = [table_fallback::install, cors::install, router::install];
+
+pub(crate) fn chain() -> Vec<HttpFilter> {
+    let filter = |(name, config): (&str, Any)| HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(config)),
+        ..HttpFilter::default()
+    };
+    CHAIN.iter().map(|install| filter(install())).collect()
+}

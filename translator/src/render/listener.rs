@@ -1,0 +1,90 @@
+//! An Envoy listener: everything of a Gateway on one port.
+
+use kinds::ObjectId;
+use xds_api::envoy::config::listener::v3::{
+    FilterChain, FilterChainMatch, Listener, ListenerFilter, UdpListenerConfig, listener_filter,
+};
+use xds_api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use xds_api::{Resource, ResourceType, any};
+
+use super::build::{boolean, socket, uint32};
+use super::downstream_tls;
+use super::http::connection_manager;
+use crate::attach::{Plan, PlannedListener, Protocol};
+use crate::engine::{Outcome, PortId, Product, UnitId, View};
+use crate::names::HcmId;
+
+/// Room for long prompts in whatever reads a body as a whole.
+const BUFFER_BYTES: u32 = 32 << 20;
+
+pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Outcome {
+    let Some(plan) = view.made::<Plan>(UnitId::Plan(gateway.clone())) else { return Outcome::default() };
+    let listeners: Vec<&PlannedListener> = plan.listeners.iter().filter(|l| l.usable() && l.port == port).collect();
+    let Some(first) = listeners.first() else { return Outcome::default() };
+    let name = name(first);
+    let mut envoy = Listener {
+        name: name.clone(),
+        address: Some(socket("0.0.0.0", port.number, port.udp)),
+        per_connection_buffer_limit_bytes: Some(uint32(BUFFER_BYTES)),
+        ..Listener::default()
+    };
+    let mut demands = Vec::new();
+    if first.protocol == Protocol::Http {
+        let hcm = HcmId { gateway: gateway.clone(), port: port.number, listener: None };
+        envoy.default_filter_chain = Some(FilterChain {
+            name: name.clone(),
+            filters: vec![connection_manager(&hcm, false)],
+            ..FilterChain::default()
+        });
+    }
+    for listener in &listeners {
+        match listener.protocol {
+            Protocol::Https => {
+                demands.extend(downstream_tls::secrets(gateway, listener));
+                envoy.filter_chains.push(FilterChain {
+                    name: self::name(listener),
+                    filter_chain_match: server_names(listener),
+                    filters: vec![connection_manager(&listener.hcm(), true)],
+                    transport_socket: Some(downstream_tls::socket(listener, true)),
+                    ..FilterChain::default()
+                });
+            }
+            Protocol::Tcp | Protocol::TlsPassthrough | Protocol::TlsTerminate | Protocol::Udp => {
+                demands.extend(crate::l4::add(&mut envoy, listener, view));
+            }
+            Protocol::Http | Protocol::Unknown => {}
+        }
+    }
+    let reads_server_name = listeners
+        .iter()
+        .any(|l| matches!(l.protocol, Protocol::Https | Protocol::TlsPassthrough | Protocol::TlsTerminate));
+    if reads_server_name {
+        envoy.listener_filters.push(ListenerFilter {
+            name: "envoy.filters.listener.tls_inspector".to_owned(),
+            config_type: Some(listener_filter::ConfigType::TypedConfig(any(&TlsInspector::default()))),
+            ..ListenerFilter::default()
+        });
+    }
+    if port.udp {
+        envoy.udp_listener_config = Some(UdpListenerConfig::default());
+        envoy.enable_reuse_port = Some(boolean(true));
+    }
+    let product = Product::Resource(Resource::encode(ResourceType::Listener, &name, &envoy));
+    Outcome { product, demands, diagnostics: Vec::new() }
+}
+
+/// The name that Envoy Gateway gives it, so that patches written for it apply.
+pub(crate) fn name(listener: &PlannedListener) -> String {
+    let id = &listener.id;
+    if id.owner == id.gateway {
+        format!("{}/{}/{}", id.gateway.namespace, id.gateway.name, id.section)
+    } else {
+        let owner = &id.owner;
+        format!("{}/{}/{}/{}/{}", id.gateway.namespace, id.gateway.name, owner.namespace, owner.name, id.section)
+    }
+}
+
+pub(crate) fn server_names(listener: &PlannedListener) -> Option<FilterChainMatch> {
+    let hostname = listener.hostname.as_ref()?;
+    Some(FilterChainMatch { server_names: vec![hostname.to_string()], ..FilterChainMatch::default() })
+}

@@ -1,0 +1,13 @@
+//! Envoy resources: one file for each sort, and one for each filter.
+
+pub(crate) mod build;
+pub(crate) mod cluster;
+pub(crate) mod downstream_tls;
+pub(crate) mod endpoints;
+pub(crate) mod filters;
+mod http;
+pub(crate) mod listener;
+pub(crate) mod scope;
+pub(crate) mod secret;
+pub(crate) mod table;
+mod upstream_tls;

@@ -1,0 +1,53 @@
+//! Where a rule sends its requests: each backend resolved to a cluster, or to what is wrong with it.
+
+use kinds::core::Service;
+use kinds::gateway::BackendRef;
+use kinds::{Kind, Object};
+
+use crate::engine::View;
+use crate::graph::{Target, Verdict};
+use crate::names::ClusterId;
+
+/// Why a backend cannot be reached: a reason of the `ResolvedRefs` condition.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Broken {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+pub(crate) fn resolve(
+    source: &Object,
+    path: &str,
+    reference: &BackendRef,
+    http2: bool,
+    view: &View<'_>,
+) -> Result<ClusterId, Broken> {
+    let broken = |reason, message: String| Err(Broken { reason, message });
+    let Some(edge) = view.reference(&source.id, path) else {
+        return broken("InvalidKind", format!("{} cannot be a backend", reference.name));
+    };
+    let id = match (&edge.target, edge.verdict) {
+        (Target::Object(id), Verdict::Allowed) => id,
+        (target, Verdict::NotPermitted) => {
+            let message = format!("{target} is in another namespace and no ReferenceGrant there permits it");
+            return broken("RefNotPermitted", message);
+        }
+        (target, Verdict::NotFound) => return broken("BackendNotFound", format!("{target} does not exist")),
+        (target, _) => return broken("InvalidKind", format!("{target} cannot be a backend")),
+    };
+    match id.kind {
+        Kind::Service => {
+            let Some(port) = reference.port else {
+                return broken("BackendNotFound", format!("a reference to {id} needs a port"));
+            };
+            let has_port = view
+                .spec::<Service>(id)
+                .is_some_and(|service| service.spec.ports.iter().any(|service_port| service_port.port == port));
+            if !has_port {
+                return broken("BackendNotFound", format!("{id} has no port {port}"));
+            }
+            Ok(ClusterId { backend: id.clone(), port: Some(port), http2 })
+        }
+        _ => Ok(ClusterId { backend: id.clone(), port: None, http2 }),
+    }
+}

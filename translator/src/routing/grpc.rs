@@ -1,0 +1,77 @@
+//! GRPCRoute: the same as HTTPRoute, with methods in the place of paths and HTTP/2 to the backends.
+
+use std::cmp::Reverse;
+
+use kinds::gateway::{GrpcMethodMatch, GrpcMethodMatchType, GrpcRouteMatch, GrpcRouteSpec};
+use kinds::{FieldPath, Object};
+use prost::Message;
+use xds_api::envoy::config::route::v3::RouteMatch;
+use xds_api::envoy::config::route::v3::route_match::{GrpcRouteMatchOptions, PathSpecifier};
+
+use super::filters::Effects;
+use super::http::{Forward, answer, named};
+use super::matches::{headers, regex};
+use super::{PathRank, Precedence, RankedRoute, Rendered};
+use crate::engine::View;
+
+pub(super) fn render(route: &Object, view: &View<'_>) -> Rendered {
+    let mut rendered = Rendered::default();
+    let Some(spec) = route.spec::<GrpcRouteSpec>() else { return rendered };
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let path = FieldPath::from("spec.rules").index(index);
+        let effects = Effects::gather(route, &rule.filters, &path.field("filters"), true, view);
+        let everything = [GrpcRouteMatch::default()];
+        let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
+        let forward = Forward::to(route, &rule.backend_refs, &path.field("backendRefs"), true, view);
+        for (position, one) in written.iter().enumerate() {
+            let (envoy_match, precedence) = grpc_match(route, index, position, one);
+            let mut envoy = named(route, index, position, envoy_match);
+            envoy.action = Some(match &effects {
+                Err(_) => answer(500),
+                Ok(effects) => {
+                    effects.apply(&mut envoy);
+                    forward.action(|action| effects.apply_to_action(None, action))
+                }
+            });
+            rendered.routes.push(RankedRoute { precedence, body: envoy.encode_to_vec().into() });
+        }
+        rendered.clusters.extend(forward.clusters());
+        rendered.clusters.extend(effects.into_iter().flat_map(|effects| effects.clusters));
+    }
+    rendered
+}
+
+fn grpc_match(route: &Object, rule: usize, index: usize, written: &GrpcRouteMatch) -> (RouteMatch, Precedence) {
+    let mut precedence = Precedence::of(route, rule, index);
+    precedence.headers = Reverse(written.headers.len());
+    let (specifier, rank) = path(written.method.as_ref());
+    precedence.path = rank;
+    let length = |part: Option<&str>| part.map_or(0, |part| part.chars().count());
+    let method = written.method.as_ref();
+    // Characters of the service first, then of the method: a service never has as many as this.
+    let service = length(method.and_then(|m| m.service.as_deref()));
+    precedence.path_length = Reverse(service * 4096 + length(method.and_then(|m| m.method.as_deref())));
+    let envoy = RouteMatch {
+        path_specifier: Some(specifier),
+        headers: headers(&written.headers),
+        grpc: Some(GrpcRouteMatchOptions {}),
+        ..RouteMatch::default()
+    };
+    (envoy, precedence)
+}
+
+fn path(method: Option<&GrpcMethodMatch>) -> (PathSpecifier, PathRank) {
+    let Some(method) = method else { return (PathSpecifier::Prefix("/".to_owned()), PathRank::Prefix) };
+    let by_regex = method.kind == GrpcMethodMatchType::RegularExpression;
+    let any = "[^/]+";
+    match (method.service.as_deref(), method.method.as_deref()) {
+        (None, None) => (PathSpecifier::Prefix("/".to_owned()), PathRank::Prefix),
+        (service, name) if by_regex => {
+            let pattern = format!("/{}/{}", service.unwrap_or(any), name.unwrap_or(any));
+            (PathSpecifier::SafeRegex(regex(&pattern)), PathRank::Regex)
+        }
+        (Some(service), Some(name)) => (PathSpecifier::Path(format!("/{service}/{name}")), PathRank::Exact),
+        (Some(service), None) => (PathSpecifier::Prefix(format!("/{service}/")), PathRank::Prefix),
+        (None, Some(name)) => (PathSpecifier::SafeRegex(regex(&format!("/{any}/{name}"))), PathRank::Regex),
+    }
+}

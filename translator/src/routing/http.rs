@@ -1,0 +1,187 @@
+//! HTTPRoute.
+
+use kinds::gateway::{HttpBackendRef, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts, PathMatchType};
+use kinds::{FieldPath, Object};
+use prost::Message;
+use xds_api::envoy::config::route::v3::route::Action;
+use xds_api::envoy::config::route::v3::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, UpgradeConfig};
+use xds_api::envoy::config::route::v3::weighted_cluster::ClusterWeight;
+use xds_api::envoy::config::route::v3::{
+    DirectResponseAction, HeaderMatcher, RetryPolicy, Route, RouteAction, RouteMatch, WeightedCluster,
+    header_matcher::HeaderMatchSpecifier, retry_policy::RetryBackOff,
+};
+
+use super::backends;
+use super::filters::{Effects, HeaderEdits, redirect};
+use super::matches::{self, exactly};
+use super::{Precedence, RankedRoute, Rendered};
+use crate::attach::PlannedListener;
+use crate::engine::View;
+use crate::names::{ClusterId, UNRESOLVED_CLUSTER};
+use crate::render::build::{duration, seconds, uint32};
+use crate::render::filters::table_fallback;
+
+pub(super) fn render(route: &Object, listener: &PlannedListener, view: &View<'_>) -> Rendered {
+    let mut rendered = Rendered::default();
+    let Some(spec) = route.spec::<HttpRouteSpec>() else { return rendered };
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let path = FieldPath::from("spec.rules").index(index);
+        let effects = Effects::gather(route, &rule.filters, &path.field("filters"), false, view);
+        let everything = [HttpRouteMatch::default()];
+        let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
+        let forward = Forward::to(route, &rule.backend_refs, &path.field("backendRefs"), false, view);
+        for (position, one) in written.iter().enumerate() {
+            let (envoy_match, precedence) = matches::http(route, index, position, one);
+            let mut envoy = named(route, index, position, envoy_match);
+            match &effects {
+                Err(_) => envoy.action = Some(answer(500)),
+                Ok(effects) => {
+                    effects.apply(&mut envoy);
+                    let prefix = (one.path.kind == PathMatchType::PathPrefix).then_some(one.path.value.as_str());
+                    envoy.action = Some(match (&effects.redirect, &effects.answer) {
+                        (Some(filter), _) => Action::Redirect(redirect(filter, prefix, listener)),
+                        (None, Some(answer)) => Action::DirectResponse(answer.clone()),
+                        (None, None) => forward.action(|action| {
+                            effects.apply_to_action(prefix, action);
+                            policies(rule, action);
+                        }),
+                    });
+                }
+            }
+            if effects.as_ref().is_ok_and(|effects| effects.cors) && one.method.is_some() {
+                rendered.routes.push(preflight(&envoy, &precedence));
+            }
+            rendered.routes.push(RankedRoute { precedence, body: envoy.encode_to_vec().into() });
+        }
+        rendered.clusters.extend(forward.clusters());
+        rendered.clusters.extend(effects.into_iter().flat_map(|effects| effects.clusters));
+    }
+    rendered
+}
+
+pub(super) fn named(route: &Object, rule: usize, position: usize, envoy_match: RouteMatch) -> Route {
+    let kind = route.id.kind.name().to_ascii_lowercase();
+    Route {
+        name: format!("{kind}/{}/{}/rule/{rule}/match/{position}", route.id.namespace, route.id.name),
+        r#match: Some(envoy_match),
+        metadata: Some(table_fallback::marker()),
+        ..Route::default()
+    }
+}
+
+pub(super) fn answer(status: u32) -> Action {
+    Action::DirectResponse(DirectResponseAction { status, ..DirectResponseAction::default() })
+}
+
+/// A browser asks for permission with OPTIONS whatever the method of the request it is about to send.
+fn preflight(route: &Route, precedence: &Precedence) -> RankedRoute {
+    let mut twin = route.clone();
+    twin.name.push_str("/cors-preflight");
+    if let Some(envoy_match) = &mut twin.r#match {
+        envoy_match.headers.retain(|header| header.name != ":method");
+        envoy_match.headers.push(matches::header(":method", exactly("OPTIONS")));
+        for name in ["origin", "access-control-request-method"] {
+            envoy_match.headers.push(HeaderMatcher {
+                name: name.to_owned(),
+                header_match_specifier: Some(HeaderMatchSpecifier::PresentMatch(true)),
+                ..HeaderMatcher::default()
+            });
+        }
+    }
+    RankedRoute { precedence: precedence.clone(), body: twin.encode_to_vec().into() }
+}
+
+/// The shares of a rule's backends.
+pub(super) struct Forward(Vec<Share>);
+
+struct Share {
+    /// None for a backend that cannot be resolved: its share is answered 500.
+    cluster: Option<ClusterId>,
+    weight: u32,
+    headers: HeaderEdits,
+}
+
+impl Forward {
+    pub(super) fn to(
+        route: &Object,
+        references: &[HttpBackendRef],
+        path: &FieldPath,
+        http2: bool,
+        view: &View<'_>,
+    ) -> Self {
+        let share = |(index, reference): (usize, &HttpBackendRef)| Share {
+            cluster: backends::resolve(route, path.index(index).as_str(), &reference.backend, http2, view).ok(),
+            weight: reference.backend.weight,
+            headers: HeaderEdits::of_backend(&reference.filters),
+        };
+        Self(references.iter().enumerate().map(share).collect())
+    }
+
+    /// Every backend's cluster, those of weight 0 included: they may be given weight at any time.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = ClusterId> + '_ {
+        self.0.iter().filter_map(|share| share.cluster.clone())
+    }
+
+    pub(super) fn action(&self, edit: impl FnOnce(&mut RouteAction)) -> Action {
+        let weighted: Vec<&Share> = self.0.iter().filter(|share| share.weight > 0).collect();
+        let Some(first) = weighted.first() else { return answer(500) };
+        if weighted.iter().all(|share| share.cluster.is_none()) {
+            return answer(500);
+        }
+        let name = |share: &Share| share.cluster.as_ref().map_or(UNRESOLVED_CLUSTER.to_owned(), ToString::to_string);
+        let target = if weighted.len() == 1 && first.headers.is_empty() {
+            ClusterSpecifier::Cluster(name(first))
+        } else {
+            let clusters = weighted.iter().map(|share| ClusterWeight {
+                name: name(share),
+                weight: Some(uint32(share.weight)),
+                request_headers_to_add: share.headers.request_add.clone(),
+                request_headers_to_remove: share.headers.request_remove.clone(),
+                response_headers_to_add: share.headers.response_add.clone(),
+                response_headers_to_remove: share.headers.response_remove.clone(),
+                ..ClusterWeight::default()
+            });
+            ClusterSpecifier::WeightedClusters(WeightedCluster {
+                clusters: clusters.collect(),
+                ..WeightedCluster::default()
+            })
+        };
+        let mut action = RouteAction {
+            cluster_specifier: Some(target),
+            cluster_not_found_response_code: ClusterNotFoundResponseCode::InternalServerError as i32,
+            // A model may stream for minutes: only the user limits a request as a whole.
+            timeout: Some(seconds(0)),
+            upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..UpgradeConfig::default() }],
+            ..RouteAction::default()
+        };
+        edit(&mut action);
+        Action::Route(action)
+    }
+}
+
+/// Timeouts and retries of a rule.
+fn policies(rule: &HttpRouteRule, action: &mut RouteAction) {
+    let HttpRouteTimeouts { request, backend_request } = rule.timeouts.clone().unwrap_or_default();
+    let retry = rule.retry.as_ref();
+    // The time of one attempt is the time of the request where there is but one attempt.
+    let whole = request.or(if retry.is_none() { backend_request } else { None });
+    if let Some(whole) = whole {
+        action.timeout = Some(duration(whole.0));
+    }
+    let Some(retry) = retry else { return };
+    let back_off = retry.backoff.map(|backoff| RetryBackOff {
+        base_interval: Some(duration(backoff.0)),
+        max_interval: Some(duration(backoff.0 * 10)),
+    });
+    action.retry_policy = Some(RetryPolicy {
+        retry_on: RETRY_ON.to_owned(),
+        num_retries: Some(uint32(retry.attempts.unwrap_or(2))),
+        retriable_status_codes: retry.codes.iter().map(|code| u32::from(*code)).collect(),
+        per_try_timeout: backend_request.map(|timeout| duration(timeout.0)),
+        retry_back_off: back_off,
+        ..RetryPolicy::default()
+    });
+}
+
+/// Failures after which nothing was answered, and the codes that the user names.
+const RETRY_ON: &str = "connect-failure,refused-stream,reset,retriable-status-codes";

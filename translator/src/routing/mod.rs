@@ -1,0 +1,81 @@
+//! A route's rules, as one listener serves them.
+//!
+//! ```text
+//! rule -> matches (which requests) + filters (what is changed) + backends (where to) -> Envoy routes, each with its precedence
+//! ```
+
+mod backends;
+mod cors;
+mod extension;
+mod filters;
+mod grpc;
+mod http;
+mod matches;
+mod precedence;
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use kinds::{Kind, ObjectId};
+use smol_str::SmolStr;
+
+pub(crate) use backends::resolve as resolve_backend;
+pub(crate) use filters::{Effects, Refused};
+pub(crate) use matches::exactly;
+pub(crate) use precedence::{PathRank, Precedence};
+
+use crate::attach::{Parents, Plan, Protocol};
+use crate::engine::{Outcome, Product, UnitId, View};
+use crate::names::{ClusterId, ListenerId, Shard};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct AttachedRules {
+    /// `*` stands for every host.
+    pub hostnames: BTreeSet<SmolStr>,
+    pub routes: Vec<RankedRoute>,
+    /// For routes of layer 4, which have a target in the place of routes.
+    pub l4: Option<crate::l4::Target>,
+}
+
+/// An encoded Envoy route and its place among the routes of its host.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RankedRoute {
+    pub precedence: Precedence,
+    pub body: Bytes,
+}
+
+/// What a route's rules become, and the clusters they lead to.
+#[derive(Debug, Default)]
+pub(crate) struct Rendered {
+    pub routes: Vec<RankedRoute>,
+    pub clusters: BTreeSet<ClusterId>,
+}
+
+pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>) -> Outcome {
+    let plan = view.made::<Plan>(UnitId::Plan(listener.gateway.clone()));
+    let Some(planned) = plan.and_then(|plan| plan.listener(listener)) else { return Outcome::default() };
+    let Some(object) = view.object(route) else { return Outcome::default() };
+    let hostnames = view.made::<Parents>(UnitId::Parents(route.clone())).map(|p| p.hostnames(listener));
+    let hostnames = hostnames.unwrap_or_default();
+    if !matches!(planned.protocol, Protocol::Http | Protocol::Https) {
+        return crate::l4::evaluate(object, planned, hostnames, view);
+    }
+    let rendered = match route.kind {
+        Kind::HttpRoute => http::render(object, planned, view),
+        Kind::GrpcRoute => grpc::render(object, view),
+        _ => Rendered::default(),
+    };
+    let hcm = planned.hcm();
+    let mut demands = Vec::new();
+    for host in &hostnames {
+        let shard = Shard::of(host);
+        demands.push(UnitId::Table(hcm.clone(), shard));
+        if shard != Shard::Default {
+            demands.push(UnitId::Scope(hcm.clone(), host.clone()));
+        }
+    }
+    let clusters = rendered.clusters.into_iter().map(|id| UnitId::Cluster(listener.gateway.clone(), id));
+    demands.extend(clusters);
+    let rules = AttachedRules { hostnames, routes: rendered.routes, l4: None };
+    Outcome { product: Product::Attached(rules.into()), demands, diagnostics: Vec::new() }
+}

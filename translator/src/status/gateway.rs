@@ -1,0 +1,133 @@
+//! The statuses of Gateways, their classes, and ListenerSets.
+
+use kinds::gateway::{GatewayClassSpec, ListenerSetSpec};
+use kinds::{Diagnostic, ObjectId};
+
+use super::{Condition, ListenerStatus, Status};
+use crate::attach::{Plan, PlannedListener, gateway_of};
+use crate::diagnostics::place;
+use crate::engine::{Outcome, Product, UnitId, View};
+
+pub(super) fn of_class(id: &ObjectId, view: &View<'_>) -> Outcome {
+    let Some(object) = view.object(id) else { return Outcome::default() };
+    let Some(spec) = object.spec::<GatewayClassSpec>() else { return Outcome::default() };
+    if !view.options.controllers.iter().any(|name| *name == spec.controller_name) {
+        return Outcome::default();
+    }
+    let conditions = vec![Condition::yes("Accepted", "Accepted", "this controller serves the class")];
+    Product::Status(Status { generation: object.meta.generation, conditions, ..Status::default() }.into()).into()
+}
+
+pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
+    let Some(object) = view.object(id) else { return Outcome::default() };
+    let Some(plan) = view.made::<Plan>(UnitId::Plan(id.clone())).filter(|plan| plan.ours) else {
+        return Outcome::default();
+    };
+    let own: Vec<&PlannedListener> = plan.listeners.iter().filter(|listener| listener.id.owner == *id).collect();
+    let valid = plan.listeners.iter().filter(|listener| listener.usable()).count();
+    let mut conditions = Vec::new();
+    if own.iter().all(|listener| listener.usable()) {
+        conditions.push(Condition::yes("Accepted", "Accepted", "every listener is valid"));
+    } else if valid > 0 {
+        let message = "some listeners are not valid: see their conditions";
+        conditions.push(Condition::yes("Accepted", "ListenersNotValid", message));
+    } else {
+        conditions.push(Condition::no("Accepted", "ListenersNotValid", "no listener is valid"));
+    }
+    conditions.push(if valid > 0 {
+        Condition::yes("Programmed", "Programmed", "the configuration is ready for Envoys")
+    } else {
+        Condition::no("Programmed", "Invalid", "there is no valid listener to program")
+    });
+    let listeners = own.iter().map(|listener| listener_status(listener, view)).collect();
+    let mut diagnostics: Vec<Diagnostic> = own.iter().flat_map(|l| findings(l, object)).collect();
+    if plan.class_missing {
+        let message = "its GatewayClass is not among the objects: the Gateway is taken as ours";
+        let finding = Diagnostic::info("gateway-class-absent", place(object, "spec.gatewayClassName"), message);
+        diagnostics.push(finding.about(id));
+    }
+    let status = Status { generation: object.meta.generation, conditions, listeners, ..Status::default() };
+    Outcome { product: Product::Status(status.into()), demands: Vec::new(), diagnostics }
+}
+
+pub(super) fn of_listener_set(id: &ObjectId, view: &View<'_>) -> Outcome {
+    let Some(object) = view.object(id) else { return Outcome::default() };
+    if object.spec::<ListenerSetSpec>().is_none() {
+        return Outcome::default();
+    }
+    let Some(gateway) = gateway_of(id, view) else { return Outcome::default() };
+    let Some(plan) = view.made::<Plan>(UnitId::Plan(gateway.clone())).filter(|plan| plan.ours) else {
+        return Outcome::default();
+    };
+    let own: Vec<&PlannedListener> = plan.listeners.iter().filter(|listener| listener.id.owner == *id).collect();
+    let mut status = Status { generation: object.meta.generation, ..Status::default() };
+    if own.is_empty() {
+        let message = format!("{gateway} takes no listeners from namespace {}", id.namespace);
+        status.conditions.push(Condition::no("Accepted", "NotAllowed", message.clone()));
+        status.conditions.push(Condition::no("Programmed", "NotAllowed", message.clone()));
+        let finding = Diagnostic::error("listener-set-not-allowed", place(object, "spec.parentRef"), message)
+            .about(id)
+            .help("let the Gateway say in spec.allowedListeners which namespaces it takes listeners from");
+        return Outcome { product: Product::Status(status.into()), demands: Vec::new(), diagnostics: vec![finding] };
+    }
+    let valid = own.iter().filter(|listener| listener.usable()).count();
+    if valid == own.len() {
+        status.conditions.push(Condition::yes("Accepted", "Accepted", "every listener is valid"));
+    } else if valid > 0 {
+        status.conditions.push(Condition::yes("Accepted", "ListenersNotValid", "some listeners are not valid"));
+    } else {
+        status.conditions.push(Condition::no("Accepted", "ListenersNotValid", "no listener is valid"));
+    }
+    status.conditions.push(if valid > 0 {
+        Condition::yes("Programmed", "Programmed", "the configuration is ready for Envoys")
+    } else {
+        Condition::no("Programmed", "ListenersNotValid", "there is no valid listener to program")
+    });
+    status.listeners = own.iter().map(|listener| listener_status(listener, view)).collect();
+    let diagnostics = own.iter().flat_map(|listener| findings(listener, object)).collect();
+    Outcome { product: Product::Status(status.into()), demands: Vec::new(), diagnostics }
+}
+
+fn listener_status(listener: &PlannedListener, view: &View<'_>) -> ListenerStatus {
+    let problem = |condition| listener.problems.iter().find(move |problem| problem.condition == condition);
+    let verdict = |condition, good_reason, good: &str| match problem(condition) {
+        Some(problem) => Condition::no(condition, problem.reason, problem.message.clone()),
+        None => Condition::yes(condition, good_reason, good),
+    };
+    let conflict = match problem("Conflicted") {
+        Some(problem) => Condition::yes("Conflicted", problem.reason, problem.message.clone()),
+        None => Condition::no("Conflicted", "NoConflicts", "no other listener is in its way"),
+    };
+    let accepted = match problem("Conflicted") {
+        Some(problem) => Condition::no("Accepted", problem.reason, problem.message.clone()),
+        None => verdict("Accepted", "Accepted", "the listener is valid"),
+    };
+    let programmed = if listener.usable() {
+        Condition::yes("Programmed", "Programmed", "the configuration is ready for Envoys")
+    } else {
+        Condition::no("Programmed", "Invalid", "the listener is not valid")
+    };
+    let conditions =
+        vec![accepted, programmed, verdict("ResolvedRefs", "ResolvedRefs", "every reference is good"), conflict];
+    ListenerStatus {
+        name: listener.id.section.clone(),
+        supported_kinds: listener.kinds.clone(),
+        attached_routes: view.made::<usize>(UnitId::AttachedRoutes(listener.id.clone())).copied().unwrap_or(0),
+        conditions,
+    }
+}
+
+fn findings(listener: &PlannedListener, object: &kinds::Object) -> Vec<Diagnostic> {
+    let finding = |problem: &crate::attach::ListenerProblem| {
+        let code = super::code(problem.reason);
+        let place = place(object, problem.path.as_str());
+        let message = format!("listener {}: {}", listener.id.section, problem.message);
+        let found = if problem.fatal() {
+            Diagnostic::error(code, place, message)
+        } else {
+            Diagnostic::warning(code, place, message)
+        };
+        found.about(&object.id)
+    };
+    listener.problems.iter().map(finding).collect()
+}
