@@ -122,9 +122,10 @@ fn meet<'a>(
         }
         match rule {
             None => Met::Nothing,
-            Some(rule) if replaced(rule) => Met::Nothing,
             Some(rule) => match &rule.kind {
+                // Replacing what knows no limit changes nothing.
                 RuleKind::Unlimited => Met::Unlimited(&rule.stats),
+                RuleKind::Limited { .. } if replaced(rule) => Met::Nothing,
                 RuleKind::Limited { unit, requests, template } => Met::Limited(Box::new(Limited {
                     unit: *unit,
                     requests: *requests,

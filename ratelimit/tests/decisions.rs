@@ -96,6 +96,7 @@ fn matching() {
 - {key: v, value: 'a*z', rate_limit: {unit: HOUR, requests_per_unit: 2}}
 - {key: v, value: 'a*', rate_limit: {unit: HOUR, requests_per_unit: 3}}
 - {key: v, rate_limit: {unit: HOUR, requests_per_unit: 4}}
+- {key: e, value: '*', rate_limit: {unit: HOUR, requests_per_unit: 9}}
 - {key: w, value: 'foo*', rate_limit: {unit: HOUR, requests_per_unit: 5}}
 - key: t
   value: x
@@ -116,7 +117,8 @@ fn matching() {
     assert_eq!(limit(&[("v", "ab")]), 3);
     assert_eq!(limit(&[("v", "b")]), 4, "then the default");
     assert_eq!(limit(&[("v", "")]), 4, "no value is the default's");
-    assert_eq!(limit(&[("w", "")]), 0, "and no wildcard's");
+    assert_eq!(limit(&[("w", "")]), 0, "unless a wildcard takes it");
+    assert_eq!(limit(&[("e", "")]), 9);
     assert_eq!(limit(&[("t", "x")]), 6);
     assert_eq!(limit(&[("t", "x"), ("m", "y")]), 7);
     assert_eq!(limit(&[("t", "x"), ("m", "z")]), 0, "no way back to the default branch");
@@ -174,7 +176,8 @@ fn replaces() {
     let limiter = limits(&[
         ("key: a", "unit: HOUR, requests_per_unit: 1, name: a"),
         ("key: b", "unit: HOUR, requests_per_unit: 2, name: b, replaces: [{name: a}]"),
-        ("key: u", "unlimited: true, replaces: [{name: a}, {name: b}]"),
+        ("key: u", "unlimited: true, name: u, replaces: [{name: a}, {name: b}]"),
+        ("key: w", "unlimited: true, replaces: [{name: u}]"),
         ("key: x", "unit: HOUR, requests_per_unit: 1, name: x, replaces: [{name: z}]"),
         ("key: z", "unit: HOUR, requests_per_unit: 1, name: z, replaces: [{name: x}]"),
     ]);
@@ -183,6 +186,7 @@ fn replaces() {
     assert_eq!(answer(&limiter, &[one("u"), one("b"), one("a")]), "ok [ok 4294967295] [ok 0] [ok 0]");
     assert_eq!(answer(&limiter, &[one("a")]), "ok [ok 0/1 2995s]", "not counted when replaced");
     assert_eq!(answer(&limiter, &[one("x"), one("z")]), "ok [ok 0] [ok 0]", "each other");
+    assert_eq!(answer(&limiter, &[one("u"), one("w")]), "ok [ok 4294967295] [ok 4294967295]", "unlimited stays so");
     let response = call(&limiter, &[one("b")], NOW);
     assert_eq!(response.statuses[0].current_limit.as_ref().unwrap().name, "b");
 }

@@ -112,10 +112,6 @@ impl Domain {
 
 impl Choices {
     fn node(&self, value: &str) -> Option<&Node> {
-        // No value takes the default, past every wildcard.
-        if value.is_empty() {
-            return self.default.as_ref();
-        }
         self.exact
             .get(value)
             .or_else(|| {
