@@ -21,6 +21,9 @@ use crate::unit::Seconds;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
+/// How long a shutdown waits for connections whose client does not let go.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// A file for the counters, and how often it is written. What is spent between two writes is lost in a crash, and
 /// only then: a shutdown writes too.
 #[derive(Clone, Debug)]
@@ -35,7 +38,10 @@ pub fn now() -> Seconds {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-struct Service(Arc<RateLimiter>);
+struct Service {
+    limiter: Arc<RateLimiter>,
+    stopping: watch::Receiver<bool>,
+}
 
 #[tonic::async_trait]
 impl RateLimitService for Service {
@@ -43,7 +49,7 @@ impl RateLimitService for Service {
         &self,
         request: Request<RateLimitRequest>,
     ) -> Result<Response<RateLimitResponse>, Status> {
-        match self.0.decide(request.get_ref(), now()) {
+        match self.limiter.decide(request.get_ref(), now()) {
             Ok(response) => Ok(Response::new(response)),
             Err(error @ Unanswered::Full) => Err(Status::resource_exhausted(error.to_string())),
             Err(error) => Err(Status::unknown(error.to_string())),
@@ -58,14 +64,21 @@ impl AccessLogService for Service {
         request: Request<Streaming<StreamAccessLogsMessage>>,
     ) -> Result<Response<StreamAccessLogsResponse>, Status> {
         let mut stream = request.into_inner();
+        let mut stopping = self.stopping.clone();
         loop {
-            match stream.message().await {
+            // Whatever has arrived is settled before a shutdown ends the stream: Envoy never ends it itself.
+            let message = tokio::select! {
+                biased;
+                message = stream.message() => message,
+                _ = stopping.wait_for(|stopping| *stopping) => Ok(None),
+            };
+            match message {
                 Ok(Some(message)) => {
-                    self.0.settle_logged(&message, now());
+                    self.limiter.settle_logged(&message, now());
                 }
                 Ok(None) => return Ok(Response::new(StreamAccessLogsResponse {})),
                 Err(error) => {
-                    self.0.stats.log_streams_broken.fetch_add(1, Relaxed);
+                    self.limiter.stats.log_streams_broken.fetch_add(1, Relaxed);
                     return Err(error);
                 }
             }
@@ -82,16 +95,29 @@ pub async fn serve(
     state: Option<State>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
-    let (stop, stopped) = watch::channel(false);
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&limiter), state, stopped));
-    let service = || Service(Arc::clone(&limiter));
+    let (stop, stopping) = watch::channel(false);
+    let (stop_upkeep, upkeep_stopped) = watch::channel(false);
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&limiter), state, upkeep_stopped));
+    let service = || Service { limiter: Arc::clone(&limiter), stopping: stopping.clone() };
     let served = tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .add_service(RateLimitServiceServer::new(service()))
         .add_service(AccessLogServiceServer::new(service()))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
-        .await;
-    stop.send_replace(true);
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            shutdown.await;
+            stop.send_replace(true);
+        });
+    let mut stopped = stopping.clone();
+    let impatient = async {
+        // The sender lives as long as the server.
+        let _ = stopped.wait_for(|stopping| *stopping).await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let served = tokio::select! {
+        served = served => served,
+        () = impatient => Ok(()),
+    };
+    stop_upkeep.send_replace(true);
     if let Err(error) = upkeep.await {
         tracing::error!(%error, "the upkeep of rate limit counters failed");
     }

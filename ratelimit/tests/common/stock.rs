@@ -3,7 +3,7 @@
 //! Redis is taken from the path. The service is taken from `.cache/ratelimit/` of the workspace and put there with Go
 //! when it is missing; without Go or Redis there is nothing to compare with.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::print_stderr, clippy::unwrap_used)]
 
 use std::net::TcpListener as StdListener;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,217 @@
+//! Reservations through a stock Envoy: its rate limit filter reserves, its gRPC access log settles.
+//!
+//! Envoy is the file that `ENVOY_BIN` names, or `envoy` on the path; without it there is nothing to show.
+
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
+
+mod common;
+#[path = "common/stock.rs"]
+mod stock;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::config;
+use ratelimit::{Filter, Options, RateLimiter};
+use stock::{Process, free_port};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+fn envoy() -> Option<PathBuf> {
+    let named = std::env::var_os("ENVOY_BIN").map(PathBuf::from);
+    let on_path =
+        || std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("envoy")).find(|f| f.is_file());
+    let found = named.or_else(on_path).filter(|file| file.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: no Envoy; name one with ENVOY_BIN");
+    }
+    found
+}
+
+/// A listener whose requests say what they are expected to cost (`x-estimate`), and whose answers say what they did
+/// (`x-tokens`, which the model behind it takes from the request).
+fn bootstrap(http: u16, model: u16, service: u16) -> String {
+    format!(
+        r#"
+static_resources:
+  listeners:
+  - name: http
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {http}}}}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: http
+          access_log:
+          - name: settle
+            typed_config:
+              '@type': type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
+              common_config:
+                log_name: settle
+                transport_api_version: V3
+                buffer_flush_interval: 0.02s
+                grpc_service: {{envoy_grpc: {{cluster_name: limits}}}}
+          route_config:
+            virtual_hosts:
+            - name: v
+              domains: ['*']
+              routes:
+              - match: {{prefix: /}}
+                route: {{cluster: model}}
+          http_filters:
+          - name: usage
+            typed_config:
+              '@type': type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config
+              response_rules:
+              - header: x-tokens
+                on_header_present: {{metadata_namespace: usage, key: tokens, type: NUMBER}}
+          - name: limits
+            typed_config:
+              '@type': type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit
+              domain: d
+              timeout: 5s
+              failure_mode_deny: true
+              enable_x_ratelimit_headers: DRAFT_VERSION_03
+              rate_limit_service:
+                transport_api_version: V3
+                grpc_service: {{envoy_grpc: {{cluster_name: limits}}}}
+              rate_limits:
+              - actions:
+                - request_headers: {{header_name: x-user, descriptor_key: user}}
+                - generic_key: {{descriptor_key: {key}, descriptor_value: 'usage:tokens'}}
+                hits_addend: {{format: '%REQ(x-estimate)%'}}
+          - name: router
+            typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  - name: model
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {model}}}}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: model
+          route_config:
+            virtual_hosts:
+            - name: v
+              domains: ['*']
+              response_headers_to_add:
+              - header: {{key: x-tokens, value: '%REQ(x-cost)%'}}
+              routes:
+              - match: {{path: /broken}}
+                direct_response: {{status: 503}}
+              - match: {{prefix: /}}
+                direct_response: {{status: 200}}
+          http_filters:
+          - name: router
+            typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  clusters:
+  - name: model
+    type: STATIC
+    load_assignment:
+      cluster_name: model
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {model}}}}}}}
+  - name: limits
+    type: STATIC
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{http2_protocol_options: {{}}}}
+    load_assignment:
+      cluster_name: limits
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {service}}}}}}}
+"#,
+        key = ratelimit::RESERVE_KEY
+    )
+}
+
+struct Gateway {
+    limiter: Arc<RateLimiter>,
+    http: u16,
+    _envoy: Process,
+    _directory: tempfile::TempDir,
+}
+
+impl Gateway {
+    async fn start(limits: &str) -> Option<Self> {
+        let envoy = envoy()?;
+        let limiter = RateLimiter::new(&Options::default());
+        limiter.apply(&[config(limits)]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (service, http) = (listener.local_addr().unwrap().port(), free_port());
+        tokio::spawn(ratelimit::serve(Arc::clone(&limiter), listener, None, std::future::pending()));
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("envoy.yaml");
+        std::fs::write(&file, bootstrap(http, free_port(), service)).unwrap();
+        let child = Command::new(envoy)
+            .arg("-c")
+            .arg(&file)
+            .args(["--use-dynamic-base-id", "--concurrency", "1", "-l", "error"])
+            .stdout(Stdio::null())
+            .spawn();
+        let gateway = Self { limiter, http, _envoy: Process(child.unwrap()), _directory: directory };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", http)).await.is_err() {
+            assert!(Instant::now() < deadline, "Envoy does not listen");
+            tokio::task::yield_now().await;
+        }
+        Some(gateway)
+    }
+
+    /// The answer's head.
+    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http)).await.unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Spent and reserved, once nothing is reserved any more.
+    async fn settled(&self) -> u64 {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let page = self.limiter.list(&Filter::default(), ratelimit::now());
+            let counter = page.counters.first();
+            if let Some(counter) = counter.filter(|counter| counter.reserved == 0) {
+                return counter.spent;
+            }
+            assert!(Instant::now() < deadline, "not settled: {counter:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_filter_reserves_and_the_access_log_settles() {
+    let limits = "{domain: d, descriptors: [{key: user, rate_limit: {unit: YEAR, requests_per_unit: 1000}}]}";
+    let Some(gateway) = Gateway::start(limits).await else { return };
+    let ask =
+        |estimate: &'static str, cost: &'static str| [("x-user", "a"), ("x-estimate", estimate), ("x-cost", cost)];
+    let answer = gateway.get("/", &ask("300", "120")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("x-ratelimit-remaining: 700"), "{answer}");
+    assert_eq!(gateway.settled().await, 120);
+    // An error without a cost spends nothing; a success without one spends what was held.
+    let no_cost = [("x-user", "a"), ("x-estimate", "200")];
+    assert!(gateway.get("/broken", &no_cost).await.starts_with("HTTP/1.1 503"));
+    assert_eq!(gateway.settled().await, 120);
+    assert!(gateway.get("/", &no_cost).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(gateway.settled().await, 320);
+    assert!(gateway.get("/", &ask("10", "680")).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(gateway.settled().await, 1000);
+    let refused = gateway.get("/", &ask("1", "1")).await;
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+    assert!(
+        refused.contains("x-envoy-ratelimited: true") && refused.contains("x-ratelimit-limit: 1000, 1000;w=31536000")
+    );
+    assert_eq!(gateway.settled().await, 1000);
+}
