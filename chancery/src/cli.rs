@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, graph, translate};
+use crate::commands::{bootstrap, check, fleet, graph, run, serve, translate};
 
 /// An xDS control plane for stock Envoys that front inference servers.
 #[derive(Debug, Parser)]
@@ -17,13 +17,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
+    Run(run::Args),
     Translate(translate::Args),
     Check(check::Args),
     Graph(graph::Args),
+    Bootstrap(bootstrap::Args),
+    Fleet(fleet::Args),
 }
 
 pub(crate) fn run() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Bootstrap(args) => bootstrap::run(&args),
+        Command::Fleet(args) => fleet::run(&args),
         Command::Translate(args) => translate::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Graph(args) => graph::run(&args),

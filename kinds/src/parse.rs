@@ -154,6 +154,10 @@ fn guess_identity(text: &str) -> Option<ObjectId> {
             match key {
                 "apiVersion" => api_version = Some(value),
                 "kind" => kind = Some(value),
+                "metadata" => {
+                    name = inline(value, "name");
+                    namespace = inline(value, "namespace");
+                }
                 _ => {}
             }
         }
@@ -161,6 +165,13 @@ fn guess_identity(text: &str) -> Option<ObjectId> {
     let group = api_version?.rsplit_once('/').map_or("", |(group, _)| group);
     let kind = Kind::lookup(group, kind?)?;
     Some(ObjectId::new(kind, namespace.unwrap_or(DEFAULT_NAMESPACE), name?))
+}
+
+/// An entry of a mapping that is written on one line.
+fn inline<'a>(mapping: &'a str, key: &str) -> Option<&'a str> {
+    let entries = mapping.strip_prefix('{')?.trim_end_matches('}').split(',');
+    let mut pairs = entries.filter_map(|entry| entry.split_once(':'));
+    pairs.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().trim_matches(['"', '\'']))
 }
 
 /// Every object of a text, for tests and for standard input.

@@ -2,3 +2,22 @@
 //! those that are not.
 
 pub mod file;
+
+use std::sync::Arc;
+
+use kinds::{Diagnostic, Object, ObjectId};
+
+/// A change of what a source holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceChange {
+    Put(Arc<Object>),
+    Remove(ObjectId),
+}
+
+/// A consistent step from one state of a source to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub changes: Vec<SourceChange>,
+    /// Every finding that stands after this step.
+    pub diagnostics: Vec<Diagnostic>,
+}

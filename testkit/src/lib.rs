@@ -1,1 +1,40 @@
-//! testkit
+//! Real parts for tests: a stock Envoy, upstreams, HTTP clients.
+//!
+//! Nothing here sleeps for a guessed time: what a test waits for is a condition, with a deadline ([`eventually`]).
+
+mod chancery;
+mod client;
+mod envoy;
+mod upstream;
+
+use std::future::Future;
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+pub use chancery::Chancery;
+pub use client::{HttpClient, Reply};
+pub use envoy::{Envoy, envoy_binary, validate};
+pub use upstream::Echo;
+
+/// A port of 127.0.0.1 that was free a moment ago.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Asks again and again until the answer is there; fails with `what` when the deadline passes.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    within: Duration,
+    mut ask: impl FnMut() -> F,
+) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begin.elapsed() < within, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

@@ -1,13 +1,18 @@
 //! One file for each command.
 
+pub(crate) mod bootstrap;
 pub(crate) mod check;
+pub(crate) mod fleet;
 pub(crate) mod graph;
+pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod translate;
 
 use std::path::PathBuf;
 
 use kinds::{Diagnostic, Severity};
-use sources::file::{Inventory, load};
+use sources::SourceChange;
+use sources::file::Scanner;
 use translator::{Change, Options, Translator};
 
 /// Manifests to read.
@@ -26,14 +31,37 @@ pub(crate) struct Translated {
 
 impl Manifests {
     pub(crate) fn translate(&self) -> Translated {
-        let Inventory { objects, mut diagnostics, .. } = load(&self.paths);
+        let batch = Scanner::new(self.paths.clone()).scan();
+        let mut diagnostics = batch.diagnostics;
         let mut translator = Translator::new(Options::default());
-        translator.apply(objects.into_values().map(Change::Put));
+        translator.apply(batch.changes.into_iter().map(change));
         diagnostics.extend(translator.diagnostics());
         Translated { translator, diagnostics }
     }
 }
 
+pub(crate) fn change(change: SourceChange) -> Change {
+    match change {
+        SourceChange::Put(object) => Change::Put(object),
+        SourceChange::Remove(id) => Change::Remove(id),
+    }
+}
+
 pub(crate) fn has_errors(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+/// Logs to standard error: `RUST_LOG` says how much, `CHANCERY_LOG_FORMAT=json` in which form.
+pub(crate) fn start_logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let json = std::env::var("CHANCERY_LOG_FORMAT").is_ok_and(|format| format == "json");
+    let started = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
+    // Only a second call could fail, and then logging has started already.
+    drop(started);
+}
+
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }

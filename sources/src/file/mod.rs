@@ -1,6 +1,15 @@
 //! Directories, files and standard input.
+//!
+//! ```text
+//! events -> (settle) -> scan: list, read what changed, parse it -> merge all documents -> batch of changes
+//! ```
+//!
+//! Events say only *that* something happened; what is there is always found by looking at everything, so that renames,
+//! symlink swaps and checkouts need no rules of their own.
 
 mod layout;
-mod load;
+mod scan;
+mod watch;
 
-pub use load::{Inventory, load};
+pub use scan::Scanner;
+pub use watch::watch;

@@ -1,0 +1,41 @@
+# Two commands do everything: `make demo` and `make test`.
+ENVOY_VERSION := 1.40.0
+ENVOY := .cache/envoy-$(ENVOY_VERSION)/envoy
+
+.PHONY: help demo test bench golden lint envoy
+
+help:
+	@echo "make demo    a gateway with two simulated inference servers, sample requests answered"
+	@echo "make test    all tests, a stock Envoy included; installs what it needs"
+	@echo "make lint    formatting and lints"
+	@echo "make golden  write golden/ anew from testdata/"
+	@echo "make bench   benchmarks: ratios, printed"
+	@echo "make envoy   install Envoy $(ENVOY_VERSION) into .cache/"
+
+envoy: $(ENVOY)
+
+$(ENVOY):
+	@echo "== installing Envoy $(ENVOY_VERSION)"
+	@scripts/install-envoy $(ENVOY_VERSION) $(ENVOY)
+
+demo: envoy
+	@echo "== building"
+	@cargo build --quiet -p chancery -p inference-sim
+	@scripts/demo
+
+test: envoy
+	@echo "== all tests"
+	cargo test --workspace --no-fail-fast
+
+lint:
+	@echo "== formatting and lints"
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+golden: envoy
+	@echo "== writing golden files"
+	UPDATE_GOLDEN=1 cargo test -p translator --test golden
+
+bench:
+	@echo "== benchmarks"
+	cargo run --release -p translator --example bench_translate

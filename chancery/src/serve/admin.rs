@@ -1,0 +1,82 @@
+//! The admin port: health, who is connected, what they have, what is wrong.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::{Query, State as Extract};
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use xds_api::ResourceType;
+use xds_server::{Fleet, GroupKey, Snapshots};
+
+use super::View;
+
+#[derive(Clone)]
+pub(crate) struct State {
+    pub snapshots: Snapshots,
+    pub fleet: Fleet,
+    pub view: Arc<ArcSwap<View>>,
+}
+
+pub(crate) fn pages(state: State) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/fleet", get(fleet))
+        .route("/snapshot", get(snapshot))
+        .route("/status", get(statuses))
+        .route("/diagnostics", get(diagnostics))
+        .with_state(state)
+}
+
+async fn ready(Extract(state): Extract<State>) -> (StatusCode, &'static str) {
+    if state.snapshots.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the first full load has not ended\n")
+    }
+}
+
+async fn fleet(Extract(state): Extract<State>) -> Json<Value> {
+    Json(json!({ "clients": state.fleet.clients(), "rejections": state.snapshots.rejections() }))
+}
+
+#[derive(Deserialize)]
+struct Which {
+    gateway: Option<String>,
+}
+
+/// Every resource of a gateway but its secrets: of those only the names.
+async fn snapshot(Extract(state): Extract<State>, Query(which): Query<Which>) -> Json<Value> {
+    let keys = match which.gateway {
+        Some(gateway) => vec![GroupKey::new(&gateway)],
+        None => state.snapshots.keys(),
+    };
+    let mut groups = serde_json::Map::new();
+    for key in keys {
+        let mut resources: Vec<Value> = Vec::new();
+        for resource in state.snapshots.resources(&key) {
+            let content = if resource.kind == ResourceType::Secret {
+                json!({ "name": *resource.name })
+            } else {
+                xds_api::to_value(resource.kind, &resource.body).unwrap_or_default()
+            };
+            resources.push(json!({ "type": resource.kind.type_url(), "name": *resource.name, "content": content }));
+        }
+        groups.insert(key.to_string(), Value::Array(resources));
+    }
+    Json(Value::Object(groups))
+}
+
+async fn statuses(Extract(state): Extract<State>) -> Json<Value> {
+    let view = state.view.load();
+    let of = view.statuses.iter().map(|(id, status)| (id.to_string(), status.to_value(id)));
+    Json(Value::Object(of.collect()))
+}
+
+async fn diagnostics(Extract(state): Extract<State>) -> String {
+    kinds::report::to_text(&state.view.load().diagnostics, false)
+}

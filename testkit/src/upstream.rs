@@ -1,0 +1,87 @@
+//! A server that answers with what it saw.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// An HTTP server (HTTP/1.1 and HTTP/2) that answers every request with a JSON description of it and its own name.
+///
+/// A request header `x-echo-status` chooses the status of the answer.
+#[derive(Debug)]
+pub struct Echo {
+    pub port: u16,
+    served: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Echo {
+    pub async fn start(name: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let served = Arc::new(AtomicU64::new(0));
+        let task = tokio::spawn(accept(listener, Arc::from(name), served.clone()));
+        Ok(Self { port, served, task })
+    }
+
+    /// How many requests it has answered.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, name: Arc<str>, served: Arc<AtomicU64>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        let (name, served) = (name.clone(), served.clone());
+        let service = service_fn(move |request| {
+            let (name, served) = (name.clone(), served.clone());
+            async move {
+                let response = answer(&name, request).await;
+                served.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        tokio::spawn(async move {
+            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}
+
+async fn answer(name: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let mut headers: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+    for (name, value) in &parts.headers {
+        headers.entry(name.to_string()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into_owned());
+    }
+    let authority = parts.uri.authority().map(ToString::to_string);
+    let seen = json!({
+        "name": name,
+        "method": parts.method.as_str(),
+        "path": parts.uri.path_and_query().map(ToString::to_string),
+        "host": authority.or_else(|| headers.get("host").and_then(|values| values.first().cloned())),
+        "version": format!("{:?}", parts.version),
+        "headers": headers,
+        "body": String::from_utf8_lossy(&body),
+    });
+    let status = parts.headers.get("x-echo-status").and_then(|value| value.to_str().ok()?.parse().ok());
+    let response = Response::builder().status(status.unwrap_or(200_u16)).header("content-type", "application/json");
+    response.body(Full::new(Bytes::from(seen.to_string()))).unwrap_or_default()
+}

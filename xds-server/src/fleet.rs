@@ -1,0 +1,154 @@
+//! Who is connected, what each was sent, and what each made of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use xds_api::ResourceType;
+
+use crate::snapshot::{GroupKey, Snapshots};
+
+/// One stream of an Envoy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Client {
+    pub gateway: GroupKey,
+    pub node: String,
+    pub version: String,
+    pub locality: String,
+    pub address: String,
+    /// `delta` or `sotw`.
+    pub variant: &'static str,
+    pub connected: SystemTime,
+    pub types: BTreeMap<&'static str, TypeProgress>,
+}
+
+/// What a client has of one type.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct TypeProgress {
+    pub sent: Option<String>,
+    pub acknowledged: Option<String>,
+    /// Envoy's own words, while the newest content is one it rejected.
+    pub rejected: Option<String>,
+    /// From the change to its acknowledgement.
+    pub took_ms: Option<u64>,
+}
+
+/// A resource that an Envoy rejected, and that is set aside for its group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rejection {
+    pub gateway: GroupKey,
+    #[serde(serialize_with = "type_name")]
+    pub kind: ResourceType,
+    pub name: String,
+    pub message: String,
+}
+
+fn type_name<S: serde::Serializer>(kind: &ResourceType, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(short_name(*kind))
+}
+
+pub(crate) fn short_name(kind: ResourceType) -> &'static str {
+    match kind {
+        ResourceType::Cluster => "clusters",
+        ResourceType::Endpoints => "endpoints",
+        ResourceType::Secret => "secrets",
+        ResourceType::ExtensionConfig => "extensions",
+        ResourceType::Listener => "listeners",
+        ResourceType::RouteConfiguration => "routes",
+        ResourceType::ScopedRoute => "scopes",
+        ResourceType::VirtualHost => "virtual_hosts",
+        ResourceType::Runtime => "runtime",
+        ResourceType::RateLimitConfig => "ratelimit",
+    }
+}
+
+/// The view of everyone connected. Cloning it is cheap: all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet(Arc<Mutex<Clients>>);
+
+#[derive(Debug, Default)]
+struct Clients {
+    next: u64,
+    by_stream: BTreeMap<u64, Client>,
+}
+
+impl Fleet {
+    /// Everyone connected, in the order in which they came.
+    #[must_use]
+    pub fn clients(&self) -> Vec<Client> {
+        self.0.lock().by_stream.values().cloned().collect()
+    }
+
+    /// Whether every connected client of a gateway acknowledged everything it was sent; none when nobody is connected.
+    #[must_use]
+    pub fn in_step(&self, gateway: &GroupKey) -> Option<bool> {
+        let clients = self.0.lock();
+        let mut of_gateway = clients.by_stream.values().filter(|client| client.gateway == *gateway).peekable();
+        of_gateway.peek()?;
+        Some(of_gateway.all(|client| client.types.values().all(|progress| progress.sent == progress.acknowledged)))
+    }
+
+    pub(crate) fn joined(&self, client: Client) -> Member {
+        let mut clients = self.0.lock();
+        clients.next += 1;
+        let stream = clients.next;
+        clients.by_stream.insert(stream, client);
+        Member { fleet: self.clone(), stream }
+    }
+}
+
+/// A stream's place in the fleet; it leaves when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Member {
+    fleet: Fleet,
+    stream: u64,
+}
+
+impl Member {
+    pub(crate) fn sent(&self, kind: ResourceType, version: &str) {
+        self.update(kind, |progress| progress.sent = Some(version.to_owned()));
+    }
+
+    pub(crate) fn acknowledged(&self, kind: ResourceType, version: &str, took: Duration) {
+        self.update(kind, |progress| {
+            progress.acknowledged = Some(version.to_owned());
+            progress.rejected = None;
+            progress.took_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        });
+    }
+
+    pub(crate) fn rejected(&self, kind: ResourceType, message: &str) {
+        self.update(kind, |progress| progress.rejected = Some(message.to_owned()));
+    }
+
+    fn update(&self, kind: ResourceType, edit: impl FnOnce(&mut TypeProgress)) {
+        if let Some(client) = self.fleet.0.lock().by_stream.get_mut(&self.stream) {
+            edit(client.types.entry(short_name(kind)).or_default());
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.fleet.0.lock().by_stream.remove(&self.stream);
+    }
+}
+
+impl Snapshots {
+    /// What is set aside because an Envoy rejected it.
+    #[must_use]
+    pub fn rejections(&self) -> Vec<Rejection> {
+        let of_group = |group: Arc<crate::snapshot::Group>| {
+            let gateway = group.key.clone();
+            group.rejected().into_iter().map(move |aside| Rejection {
+                gateway: gateway.clone(),
+                kind: aside.resource.kind,
+                name: aside.resource.name.to_string(),
+                message: aside.message,
+            })
+        };
+        self.groups().into_iter().flat_map(of_group).collect()
+    }
+}

@@ -1,0 +1,152 @@
+//! What a stream wants of a type.
+
+use std::sync::Arc;
+
+use imbl::OrdSet;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The names a stream asked for. Equal sets have equal fingerprints, by which frames are shared.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subscription {
+    pub wildcard: bool,
+    names: OrdSet<Arc<str>>,
+    fingerprint: u64,
+    /// Whether any name was ever asked for: an empty request means everything only before that.
+    ever_named: bool,
+    started: bool,
+}
+
+const WILDCARD: &str = "*";
+
+impl Subscription {
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.wildcard || self.names.contains(name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.names.iter()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.wildcard && self.names.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(crate) fn fingerprint(&self) -> u64 {
+        if self.wildcard { u64::MAX } else { self.fingerprint }
+    }
+
+    pub(crate) fn add(&mut self, name: Arc<str>) -> bool {
+        if *name == *WILDCARD {
+            return !std::mem::replace(&mut self.wildcard, true);
+        }
+        self.ever_named = true;
+        let hash = xxh3_64(name.as_bytes());
+        let new = self.names.insert(name).is_none();
+        if new {
+            self.fingerprint ^= hash;
+        }
+        new
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        if name == WILDCARD {
+            return std::mem::replace(&mut self.wildcard, false);
+        }
+        let had = self.names.remove(name).is_some();
+        if had {
+            self.fingerprint ^= xxh3_64(name.as_bytes());
+        }
+        had
+    }
+
+    /// The first Delta request of a type that asks for nothing asks for everything, if it also gives nothing up.
+    pub(crate) fn start_delta(&mut self, asks: bool, gives_up: bool) -> bool {
+        let first = !std::mem::replace(&mut self.started, true);
+        if first && !asks && !gives_up {
+            self.wildcard = true;
+            return true;
+        }
+        false
+    }
+
+    /// A SotW request replaces the set. Returns the names that are new, with whether everything is newly wanted.
+    pub(crate) fn replace(&mut self, names: &[String], legacy_wildcard: bool) -> (Vec<Arc<str>>, bool) {
+        let names: Vec<&String> = names.iter().filter(|name| !name.is_empty()).collect();
+        self.ever_named |= !names.is_empty();
+        let wildcard =
+            names.iter().any(|name| *name == WILDCARD) || (names.is_empty() && !self.ever_named && legacy_wildcard);
+        let newly_all = wildcard && !self.wildcard;
+        self.wildcard = wildcard;
+        let wanted: OrdSet<Arc<str>> =
+            names.iter().filter(|name| **name != WILDCARD).map(|name| Arc::from(name.as_str())).collect();
+        let added: Vec<Arc<str>> = wanted.iter().filter(|name| !self.names.contains(*name)).cloned().collect();
+        let gone: Vec<Arc<str>> = self.names.iter().filter(|name| !wanted.contains(*name)).cloned().collect();
+        for name in gone {
+            self.remove(&name);
+        }
+        for name in &added {
+            self.add(name.clone());
+        }
+        (added, newly_all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replace(subscription: &mut Subscription, names: &[&str]) {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        subscription.replace(&names, true);
+    }
+
+    #[test]
+    fn s2_sotw_sequence() {
+        let mut s = Subscription::default();
+        replace(&mut s, &[]);
+        assert!(s.wildcard);
+        replace(&mut s, &["*", "a"]);
+        assert!(s.wildcard && s.wants("a"));
+        replace(&mut s, &["a"]);
+        assert!(!s.wildcard && s.wants("a") && !s.wants("b"));
+        replace(&mut s, &[]);
+        assert!(s.is_empty(), "nothing, and not everything");
+    }
+
+    #[test]
+    fn s3_delta_sequence() {
+        let mut s = Subscription::default();
+        assert!(s.start_delta(false, false));
+        s.add("a".into());
+        assert!(s.wildcard && s.wants("a") && s.wants("b"));
+        s.remove("*");
+        assert!(s.wants("a") && !s.wants("b"));
+        s.remove("a");
+        assert!(s.is_empty());
+    }
+
+    #[test]
+    fn s4_only_unsubscribing_is_not_asking_for_everything() {
+        let mut s = Subscription::default();
+        assert!(!s.start_delta(false, true));
+        assert!(s.is_empty());
+    }
+
+    #[test]
+    fn equal_sets_have_equal_fingerprints() {
+        let mut a = Subscription::default();
+        let mut b = Subscription::default();
+        for name in ["x", "y", "z"] {
+            a.add(name.into());
+        }
+        for name in ["z", "q", "y", "x"] {
+            b.add(name.into());
+        }
+        b.remove("q");
+        assert_eq!(a.fingerprint(), b.fingerprint());
+    }
+}

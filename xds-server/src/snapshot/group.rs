@@ -1,0 +1,174 @@
+//! The states of one group, and the content that its Envoys rejected.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use xds_api::{Resource, ResourceType};
+
+use super::state::{Entry, TypeState};
+use super::{Change, GroupKey};
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub key: GroupKey,
+    states: [ArcSwap<TypeState>; ResourceType::ALL.len()],
+    /// Whoever changes states holds this; readers never do.
+    writing: Mutex<Quarantine>,
+    changed: watch::Sender<u64>,
+}
+
+/// What was set aside: content that an Envoy rejected is never sent again.
+#[derive(Debug, Default)]
+struct Quarantine {
+    /// By type and name: the rejected content and Envoy's words.
+    rejected: BTreeMap<(ResourceType, Arc<str>), SetAside>,
+    /// What stood before the newest content of a name, until an Envoy has acknowledged it.
+    unproven: BTreeMap<(ResourceType, Arc<str>), Option<Arc<Entry>>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SetAside {
+    pub resource: Resource,
+    pub message: String,
+}
+
+impl Group {
+    pub(crate) fn new(key: GroupKey) -> Self {
+        let empty = |kind| ArcSwap::from_pointee(TypeState::empty(kind, SystemTime::UNIX_EPOCH));
+        Self { key, states: ResourceType::ALL.map(empty), writing: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn state(&self, kind: ResourceType) -> Arc<TypeState> {
+        self.states[kind as usize].load_full()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn resources(&self) -> Vec<Resource> {
+        let of_kind = |kind: ResourceType| {
+            let state = self.state(kind);
+            let resource = |entry: &Arc<Entry>| Resource { kind, name: entry.name.clone(), body: entry.body.clone() };
+            state.entries().map(resource).collect::<Vec<_>>()
+        };
+        ResourceType::ALL.into_iter().flat_map(of_kind).collect()
+    }
+
+    pub(crate) fn publish(&self, change: Change, now: SystemTime) {
+        let mut quarantine = self.writing.lock();
+        let mut by_kind: BTreeMap<ResourceType, (Vec<Resource>, Vec<Arc<str>>)> = BTreeMap::new();
+        for resource in change.set {
+            let key = (resource.kind, resource.name.clone());
+            if let Some(aside) = quarantine.rejected.get(&key) {
+                if aside.resource.body == resource.body {
+                    continue;
+                }
+                quarantine.rejected.remove(&key);
+            }
+            by_kind.entry(resource.kind).or_default().0.push(resource);
+        }
+        for (kind, name) in change.remove {
+            quarantine.rejected.remove(&(kind, name.clone()));
+            by_kind.entry(kind).or_default().1.push(name);
+        }
+        let mut any = false;
+        for (kind, (set, remove)) in by_kind {
+            any |= self.advance(kind, set, remove, now, &mut quarantine);
+        }
+        drop(quarantine);
+        if any {
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn advance(
+        &self,
+        kind: ResourceType,
+        set: Vec<Resource>,
+        remove: Vec<Arc<str>>,
+        now: SystemTime,
+        quarantine: &mut Quarantine,
+    ) -> bool {
+        let before = self.state(kind);
+        let names: Vec<Arc<str>> = set.iter().map(|resource| resource.name.clone()).collect();
+        let Some(next) = before.next(set, remove.iter().cloned(), now) else { return false };
+        for name in remove {
+            quarantine.unproven.remove(&(kind, name));
+        }
+        for name in names {
+            // The oldest unproven content stays: what stood before it was acknowledged.
+            quarantine.unproven.entry((kind, name.clone())).or_insert_with(|| before.get(&name).cloned());
+        }
+        self.states[kind as usize].store(Arc::new(next));
+        true
+    }
+
+    pub(crate) fn replace(&self, resources: Vec<Resource>, now: SystemTime) {
+        let mut remove = Vec::new();
+        let wanted: std::collections::BTreeSet<(ResourceType, Arc<str>)> =
+            resources.iter().map(|resource| (resource.kind, resource.name.clone())).collect();
+        for kind in ResourceType::ALL {
+            let state = self.state(kind);
+            let gone = state.entries().map(|entry| (kind, entry.name.clone())).filter(|key| !wanted.contains(key));
+            remove.extend(gone);
+        }
+        self.publish(Change { set: resources, remove }, now);
+    }
+
+    /// An Envoy has taken everything of a type up to a state: what it holds is proven.
+    pub(crate) fn acknowledged(&self, state: &TypeState) {
+        let mut quarantine = self.writing.lock();
+        if quarantine.unproven.is_empty() {
+            return;
+        }
+        let first = (state.kind, Arc::from(""));
+        let of_kind = quarantine.unproven.range(first..).take_while(|((kind, _), _)| *kind == state.kind);
+        let current = self.state(state.kind);
+        let same = |name: &str| match (current.get(name), state.get(name)) {
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+            _ => false,
+        };
+        let proven: Vec<_> = of_kind.map(|(key, _)| key.clone()).filter(|(_, name)| same(name)).collect();
+        for key in proven {
+            quarantine.unproven.remove(&key);
+        }
+    }
+
+    /// Sets a resource aside: the content that was last good takes its place, or nothing. True when it was there.
+    pub(crate) fn set_aside(
+        &self,
+        kind: ResourceType,
+        name: &str,
+        version: &str,
+        message: &str,
+        now: SystemTime,
+    ) -> bool {
+        let mut quarantine = self.writing.lock();
+        let current = self.state(kind);
+        let Some(entry) = current.get(name).filter(|entry| entry.version == version) else { return false };
+        let name = entry.name.clone();
+        let resource = Resource { kind, name: name.clone(), body: entry.body.clone() };
+        let before = quarantine.unproven.remove(&(kind, name.clone())).flatten();
+        quarantine.rejected.insert((kind, name.clone()), SetAside { resource, message: message.to_owned() });
+        let (set, remove) = match before {
+            Some(good) => (vec![Resource { kind, name, body: good.body.clone() }], Vec::new()),
+            None => (Vec::new(), vec![name]),
+        };
+        if let Some(next) = current.next(set, remove, now) {
+            self.states[kind as usize].store(Arc::new(next));
+        }
+        drop(quarantine);
+        self.changed.send_modify(|count| *count += 1);
+        true
+    }
+
+    /// What is set aside, sorted.
+    pub(crate) fn rejected(&self) -> Vec<SetAside> {
+        self.writing.lock().rejected.values().cloned().collect()
+    }
+}

@@ -1,0 +1,260 @@
+//! The state of one type in one group: immutable, shared by every stream that was sent it.
+//!
+//! States share structure: the next one costs what changed. A state's version is a hash over what is in it, so two servers
+//! with the same resources agree without talking, and a restarted one agrees with itself.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use imbl::{OrdMap, Vector};
+use parking_lot::Mutex;
+use prost::encoding::{WireType, encode_key, encode_varint};
+use rustc_hash::FxHashMap;
+use xds_api::{Resource, ResourceType};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How many changes a state remembers, so that a stream which is a few states behind costs what changed meanwhile.
+const REMEMBERED: usize = 4096;
+
+/// One resource, encoded for both protocol variants.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub name: Arc<str>,
+    pub version: String,
+    hash: u64,
+    pub body: Bytes,
+    /// The entry as field 2 of a `DiscoveryResponse`: an `Any`.
+    pub sotw: Bytes,
+    /// The entry as field 2 of a `DeltaDiscoveryResponse`: a `Resource`.
+    pub delta: Bytes,
+}
+
+impl Entry {
+    pub(crate) fn new(resource: Resource) -> Self {
+        let Resource { kind, name, body } = resource;
+        let content = xxh3_64(&body);
+        let version = version_text(content);
+        let mut any = BytesMut::with_capacity(body.len() + 96);
+        put_field(1, kind.type_url().as_bytes(), &mut any);
+        put_field(2, &body, &mut any);
+        let mut sotw = BytesMut::with_capacity(any.len() + 8);
+        put_field(2, &any, &mut sotw);
+        let mut inner = BytesMut::with_capacity(any.len() + name.len() + 32);
+        put_field(1, version.as_bytes(), &mut inner);
+        put_field(2, &any, &mut inner);
+        put_field(3, name.as_bytes(), &mut inner);
+        let mut delta = BytesMut::with_capacity(inner.len() + 8);
+        put_field(2, &inner, &mut delta);
+        let hash = xxh3_64(name.as_bytes()).rotate_left(17) ^ content;
+        Self { name, version, hash, body, sotw: sotw.freeze(), delta: delta.freeze() }
+    }
+}
+
+pub(crate) fn put_field(tag: u32, content: &[u8], buffer: &mut BytesMut) {
+    encode_key(tag, WireType::LengthDelimited, buffer);
+    encode_varint(content.len() as u64, buffer);
+    buffer.reserve(content.len());
+    buffer.put_slice(content);
+}
+
+/// Eleven characters of base64: short, for a reconnecting Envoy repeats it for every resource.
+pub(crate) fn version_text(hash: u64) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash.to_be_bytes())
+}
+
+/// What lies between two states.
+#[derive(Debug, Default)]
+pub(crate) struct Difference {
+    pub changed: Vec<Arc<Entry>>,
+    pub removed: Vec<Arc<str>>,
+}
+
+/// Names that changed at an epoch.
+#[derive(Clone, Debug)]
+struct Step {
+    epoch: u64,
+    name: Arc<str>,
+}
+
+#[derive(Debug)]
+pub(crate) struct TypeState {
+    pub kind: ResourceType,
+    /// Grows with every change of this type in this group, on this server.
+    pub epoch: u64,
+    pub published: SystemTime,
+    entries: OrdMap<Arc<str>, Arc<Entry>>,
+    content: u64,
+    pub version: String,
+    steps: Vector<Step>,
+    /// The oldest epoch from which the steps lead here.
+    remembered_from: u64,
+    differences: Mutex<FxHashMap<u64, Arc<Difference>>>,
+    /// Frames by the state they start from and the subscription they are for.
+    pub frames: Mutex<FxHashMap<FrameKey, Bytes>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FrameKey {
+    pub delta: bool,
+    pub from: Option<u64>,
+    pub subscription: u64,
+}
+
+impl TypeState {
+    pub(crate) fn empty(kind: ResourceType, published: SystemTime) -> Self {
+        Self {
+            kind,
+            epoch: 0,
+            published,
+            entries: OrdMap::new(),
+            content: 0,
+            version: version_text(0),
+            steps: Vector::new(),
+            remembered_from: 0,
+            differences: Mutex::default(),
+            frames: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Entry>> {
+        self.entries.get(name)
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The next state; none when nothing differs.
+    pub(crate) fn next(
+        &self,
+        set: Vec<Resource>,
+        remove: impl IntoIterator<Item = Arc<str>>,
+        published: SystemTime,
+    ) -> Option<Self> {
+        let mut entries = self.entries.clone();
+        let mut content = self.content;
+        let mut changed = Vec::new();
+        for resource in set {
+            let before = entries.get(&resource.name);
+            if before.is_some_and(|entry| entry.body == resource.body) {
+                continue;
+            }
+            content ^= before.map_or(0, |entry| entry.hash);
+            let entry = Arc::new(Entry::new(resource));
+            content ^= entry.hash;
+            changed.push(entry.name.clone());
+            entries.insert(entry.name.clone(), entry);
+        }
+        for name in remove {
+            if let Some(entry) = entries.remove(&name) {
+                content ^= entry.hash;
+                changed.push(name);
+            }
+        }
+        if changed.is_empty() {
+            return None;
+        }
+        let epoch = self.epoch + 1;
+        let mut steps = self.steps.clone();
+        let mut remembered_from = self.remembered_from;
+        if changed.len() > REMEMBERED {
+            steps = Vector::new();
+            remembered_from = epoch;
+        } else {
+            steps.extend(changed.into_iter().map(|name| Step { epoch, name }));
+            while steps.len() > REMEMBERED {
+                if let Some(step) = steps.pop_front() {
+                    remembered_from = step.epoch;
+                }
+            }
+        }
+        Some(Self {
+            kind: self.kind,
+            epoch,
+            published,
+            entries,
+            content,
+            version: version_text(content),
+            steps,
+            remembered_from,
+            differences: Mutex::default(),
+            frames: Mutex::default(),
+        })
+    }
+
+    /// What an Envoy that has `base` is to be sent. Found once for all streams with the same base.
+    pub(crate) fn since(&self, base: &Self) -> Arc<Difference> {
+        if let Some(found) = self.differences.lock().get(&base.epoch) {
+            return found.clone();
+        }
+        let difference = Arc::new(self.compare(base));
+        self.differences.lock().insert(base.epoch, difference.clone());
+        difference
+    }
+
+    fn compare(&self, base: &Self) -> Difference {
+        let mut names: Vec<&Arc<str>> = if base.epoch >= self.remembered_from {
+            let later = self.steps.iter().rev().take_while(|step| step.epoch > base.epoch);
+            later.map(|step| &step.name).collect()
+        } else {
+            self.entries.keys().chain(base.entries.keys()).collect()
+        };
+        names.sort_unstable();
+        names.dedup();
+        let mut difference = Difference::default();
+        for name in names {
+            match (base.entries.get(name), self.entries.get(name)) {
+                (Some(before), Some(now)) if before.hash == now.hash => {}
+                (_, Some(now)) => difference.changed.push(now.clone()),
+                (Some(_), None) => difference.removed.push(name.clone()),
+                (None, None) => {}
+            }
+        }
+        difference
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(name: &str, body: &str) -> Resource {
+        Resource { kind: ResourceType::Cluster, name: name.into(), body: Bytes::copy_from_slice(body.as_bytes()) }
+    }
+
+    fn state() -> TypeState {
+        TypeState::empty(ResourceType::Cluster, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn versions_depend_on_content_and_not_on_the_way_there() {
+        let now = SystemTime::UNIX_EPOCH;
+        let one = state().next(vec![resource("a", "1"), resource("b", "2")], [], now).unwrap();
+        let two = state().next(vec![resource("b", "9")], [], now).unwrap();
+        let two = two.next(vec![resource("a", "1"), resource("b", "2"), resource("c", "3")], [], now).unwrap();
+        let two = two.next(vec![], [Arc::from("c")], now).unwrap();
+        assert_eq!(one.version, two.version);
+        assert_ne!(one.epoch, two.epoch);
+        assert!(one.next(vec![resource("a", "1")], [], now).is_none());
+    }
+
+    #[test]
+    fn a_difference_names_what_changed_and_what_went() {
+        let now = SystemTime::UNIX_EPOCH;
+        let base = state().next(vec![resource("a", "1"), resource("b", "2")], [], now).unwrap();
+        let next = base.next(vec![resource("a", "3")], [Arc::from("b")], now).unwrap();
+        let next = next.next(vec![resource("c", "4")], [], now).unwrap();
+        let difference = next.since(&base);
+        let names: Vec<&str> = difference.changed.iter().map(|entry| &*entry.name).collect();
+        assert_eq!(names, ["a", "c"]);
+        assert_eq!(difference.removed, [Arc::from("b")]);
+        let back = next.next(vec![resource("a", "1"), resource("b", "2")], [Arc::from("c")], now).unwrap();
+        assert!(back.since(&base).changed.is_empty(), "what came back needs no message");
+    }
+}
