@@ -301,13 +301,12 @@ impl Limited<'_> {
             }
             Ask::Reserve { estimate, .. } => {
                 let enforced = !self.shadow && !self.quota;
-                let before = counters.used(&self.key, now);
                 match counters.reserve(&self.key, self.requests, *estimate, enforced, now)? {
                     Some(Reserved { amount, used }) => {
                         // What it takes itself does not turn it away.
                         Outcome { over: used - amount >= limit, used, reserved: Some(amount) }
                     }
-                    None => Outcome { over: true, used: before.max(limit), reserved: None },
+                    None => Outcome { over: true, used: limit, reserved: None },
                 }
             }
         };

@@ -23,6 +23,10 @@
 //! carries the reservation in its dynamic metadata. Nobody is admitted once everything is spent or held; the last one
 //! admitted holds what was left. What is never settled stays spent until its window ends.
 //!
+//! Two things about Envoy matter to whoever writes its routes: a `hits_addend.format` that yields no number makes no
+//! call at all, so an estimate must always be one (0 for an unknown one); and a route with a direct response is never
+//! asked about.
+//!
 //! When there is no room for another counter, the call fails with `RESOURCE_EXHAUSTED`, and the caller's failure mode
 //! decides.
 //!
