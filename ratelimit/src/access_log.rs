@@ -4,7 +4,8 @@
 //! What an entry says about a cost:
 //! - a number at the place the check named: that is the cost;
 //! - none, and the response was an error: nothing was spent;
-//! - none otherwise, as when a client hung up before the usage came: unknown, and the reservation stays spent.
+//! - none otherwise, as when a client hung up before the usage came or the model was too slow: unknown, and the
+//!   reservation stays spent.
 
 use xds_api::envoy::data::accesslog::v3::{AccessLogType, HttpAccessLogEntry};
 use xds_api::envoy::service::accesslog::v3::StreamAccessLogsMessage;
@@ -18,6 +19,9 @@ use crate::unit::Seconds;
 
 /// Where Envoy puts the dynamic metadata of a rate limit response.
 const FILTER_NAMESPACE: &str = "envoy.filters.http.ratelimit";
+
+/// Timeouts: the model may have worked, and a client could bring them about.
+const TOO_SLOW: [u32; 2] = [408, 504];
 
 impl RateLimiter {
     /// Settles what the entries of a message name. How many reservations that were.
@@ -38,7 +42,7 @@ impl RateLimiter {
             });
             match place {
                 Some(cost) => Cost::Is(cost),
-                None if status >= 400 => Cost::Nothing,
+                None if status >= 400 && !TOO_SLOW.contains(&status) => Cost::Nothing,
                 None => Cost::Unknown,
             }
         };

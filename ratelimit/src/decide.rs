@@ -12,7 +12,7 @@ use xds_api::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse
 use xds_api::google::protobuf::{Duration, Struct, Value, value};
 
 use crate::config::{Config, Domain, Rule, RuleKind};
-use crate::counters::{Counters, Estimate, Full, Reserved, Settlement};
+use crate::counters::{Balance, Counters, Estimate, Full, Reserved, Settlement};
 use crate::metrics::RuleStats;
 use crate::reservations::{Held, RESERVE_KEY, Reservations};
 use crate::template::{Key, Shape, Template};
@@ -92,6 +92,25 @@ pub(crate) fn decide(
         None => request.descriptors.iter().map(|_| Met::Nothing).collect(),
     };
     spend(counters, reservations, met, now)
+}
+
+/// Whether the request would be turned away by nothing but what is held for others, of which a part may come back: the
+/// answer may be another one in a moment.
+pub(crate) fn may_yet_pass(config: &Config, counters: &Counters, request: &RateLimitRequest, now: Seconds) -> bool {
+    let reserves = request.descriptors.iter().any(|descriptor| split(descriptor).1.is_some());
+    let Some(domain) = config.domain(&request.domain).filter(|_| reserves) else { return false };
+    let mut hope = false;
+    for met in meet(domain, counters, 0, request) {
+        let Met::Limited(limit) = met else { continue };
+        let Balance { used, open } = counters.balance(&limit.key, now);
+        let full = used >= limit.requests.into() && !limit.shadow && !limit.quota;
+        match limit.ask {
+            Ask::Reserve { .. } if full && open > 0 => hope = true,
+            _ if full => return false,
+            _ => {}
+        }
+    }
+    hope
 }
 
 /// Which limit each descriptor meets.
@@ -181,7 +200,7 @@ fn ask<'a>(
 struct Outcome {
     over: bool,
     used: u64,
-    reserved: Option<u64>,
+    reserved: Option<Reserved>,
 }
 
 fn spend(
@@ -211,8 +230,7 @@ fn spend(
         let outcome = limit.ask(counters, doomed, now)?;
         verdict.add(&limit, &outcome);
         statuses.push(limit.status(&outcome, now));
-        if let (Ask::Reserve { source, .. }, Some(amount)) = (&limit.ask, outcome.reserved) {
-            let window = limit.unit.window(now);
+        if let (Ask::Reserve { source, .. }, Some(Reserved { amount, window, .. })) = (&limit.ask, outcome.reserved) {
             held.push(Held { key: limit.key, window, limit: limit.requests, amount, source: (*source).into() });
         }
     }
@@ -242,7 +260,7 @@ fn turned_away(counters: &Counters, met: &[Met<'_>], now: Seconds) -> bool {
     let mut verdict = Verdict::default();
     for met in met {
         if let Met::Limited(limit) = met {
-            let used = counters.used(&limit.key, now);
+            let used = counters.balance(&limit.key, now).used;
             let hits = match limit.ask {
                 Ask::Charge(hits) => hits,
                 Ask::Check | Ask::Reserve { .. } => 1,
@@ -284,7 +302,7 @@ impl Limited<'_> {
         let limit = u64::from(self.requests);
         let outcome = match &self.ask {
             Ask::Check => {
-                let used = counters.used(&self.key, now);
+                let used = counters.balance(&self.key, now).used;
                 Outcome { over: used >= limit, used, reserved: None }
             }
             Ask::Charge(hits) => {
@@ -296,15 +314,16 @@ impl Limited<'_> {
                 Outcome { over: used > limit, used, reserved: None }
             }
             Ask::Reserve { .. } if doomed => {
-                let used = counters.used(&self.key, now);
+                let used = counters.balance(&self.key, now).used;
                 Outcome { over: used >= limit, used, reserved: None }
             }
             Ask::Reserve { estimate, .. } => {
                 let enforced = !self.shadow && !self.quota;
                 match counters.reserve(&self.key, self.requests, *estimate, enforced, now)? {
-                    Some(Reserved { amount, used }) => {
+                    Some(reserved) => {
+                        let Reserved { amount, used, .. } = reserved;
                         // What it takes itself does not turn it away.
-                        Outcome { over: used - amount >= limit, used, reserved: Some(amount) }
+                        Outcome { over: used - amount >= limit, used, reserved: Some(reserved) }
                     }
                     None => Outcome { over: true, used: limit, reserved: None },
                 }

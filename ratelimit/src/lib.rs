@@ -21,11 +21,13 @@
 //! as an estimate (none or 0: the recent mean of the counter) and holds that room until the request is settled: by
 //! [`RateLimiter::settle`], or by an entry of Envoy's gRPC access log, which this service also receives. The answer
 //! carries the reservation in its dynamic metadata. Nobody is admitted once everything is spent or held; the last one
-//! admitted holds what was left. What is never settled stays spent until its window ends.
+//! admitted holds what was left. A check that only reservations turn away waits a moment for a settlement
+//! ([`Options::patience`]), so that requests one after another use a budget to its end. What is never settled stays
+//! spent until its window ends.
 //!
-//! Two things about Envoy matter to whoever writes its routes: a `hits_addend.format` that yields no number makes no
-//! call at all, so an estimate must always be one (0 for an unknown one); and a route with a direct response is never
-//! asked about.
+//! Three things about Envoy matter to whoever configures it: a `hits_addend.format` that yields no number makes no call
+//! at all, so an estimate must always be one (0 for an unknown one); the filter's `timeout` has to be longer than the
+//! patience, and is 20 ms by default; a route with a direct response is never asked about.
 //!
 //! When there is no room for another counter, the call fails with `RESOURCE_EXHAUSTED`, and the caller's failure mode
 //! decides.

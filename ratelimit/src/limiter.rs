@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use xds_api::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use xds_api::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use xds_api::ratelimit::config::ratelimit::v3::RateLimitConfig;
 
 use crate::config::{Config, Refused};
 use crate::counters::{Counters, Filter, Page, Settlement, StateError};
-use crate::decide::{Unanswered, decide};
+use crate::decide::{Unanswered, decide, may_yet_pass};
 use crate::metrics::{Metrics, ServiceStats};
 use crate::reservations::{ReservationId, Reservations};
 use crate::unit::{Seconds, Unit};
@@ -26,11 +29,20 @@ pub struct Options {
     pub reservation_lifetime: Seconds,
     /// What is reserved for a cost of which nothing is known: no estimate, and no earlier request.
     pub unknown_cost: u64,
+    /// How long a check waits that nothing but reservations of others turns away. Longer than Envoy gathers log
+    /// entries (so that requests one after another see each other settled), shorter than its filter waits.
+    pub patience: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_counters: 10_000_000, max_reservations: 1_000_000, reservation_lifetime: 3_600, unknown_cost: 512 }
+        Self {
+            max_counters: 10_000_000,
+            max_reservations: 1_000_000,
+            reservation_lifetime: 3_600,
+            unknown_cost: 512,
+            patience: Duration::from_millis(100),
+        }
     }
 }
 
@@ -53,6 +65,9 @@ pub struct RateLimiter {
     pub(crate) reservations: Reservations,
     pub(crate) stats: ServiceStats,
     unknown_cost: u64,
+    patience: Duration,
+    /// Told whenever reservations were settled.
+    settled: Notify,
 }
 
 impl RateLimiter {
@@ -65,6 +80,8 @@ impl RateLimiter {
             reservations: Reservations::new(options.max_reservations, options.reservation_lifetime),
             stats: ServiceStats::default(),
             unknown_cost: options.unknown_cost,
+            patience: options.patience,
+            settled: Notify::new(),
         })
     }
 
@@ -103,6 +120,28 @@ impl RateLimiter {
         answer
     }
 
+    /// [`Self::decide`], after a moment if that may help: see [`Options::patience`].
+    pub async fn decide_patiently(
+        &self,
+        request: &RateLimitRequest,
+        clock: impl Fn() -> Seconds,
+    ) -> Result<RateLimitResponse, Unanswered> {
+        let mut deadline = None;
+        loop {
+            // Listens before it looks, so that no settlement falls between the two.
+            let settled = self.settled.notified();
+            let hope = self.config.load().as_deref().is_some_and(|c| may_yet_pass(c, &self.counters, request, clock()));
+            if !hope {
+                break;
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.patience);
+            if tokio::time::timeout_at(deadline, settled).await.is_err() {
+                break;
+            }
+        }
+        self.decide(request, clock())
+    }
+
     /// Replaces what a check reserved by what it cost. `cost` is asked for each descriptor that reserved, with the
     /// place it named, as `io.envoy.ai_gateway:llm_total_token`. Whether the reservation was open: a second
     /// settlement changes nothing.
@@ -115,7 +154,7 @@ impl RateLimiter {
             let (cost, learn) = match cost(&held.source) {
                 Cost::Is(cost) => (cost, true),
                 Cost::Nothing => (0, false),
-                Cost::Unknown => continue,
+                Cost::Unknown => (held.amount, false),
             };
             let settlement = Settlement { window: held.window, limit: held.limit, reserved: held.amount, cost, learn };
             // Only a counter that was swept away needs room; then the window is over, and most of the cost with it.
@@ -124,6 +163,7 @@ impl RateLimiter {
             }
         }
         self.stats.settled.fetch_add(1, Relaxed);
+        self.settled.notify_waiters();
         true
     }
 

@@ -49,7 +49,7 @@ impl RateLimitService for Service {
         &self,
         request: Request<RateLimitRequest>,
     ) -> Result<Response<RateLimitResponse>, Status> {
-        match self.limiter.decide(request.get_ref(), now()) {
+        match self.limiter.decide_patiently(request.get_ref(), now).await {
             Ok(response) => Ok(Response::new(response)),
             Err(error @ Unanswered::Full) => Err(Status::resource_exhausted(error.to_string())),
             Err(error) => Err(Status::unknown(error.to_string())),

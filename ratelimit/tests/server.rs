@@ -110,3 +110,34 @@ async fn calls_logs_and_a_restart() {
     assert!(brief(&running.call(ask(&[("k", "a")]).hits(74)).await).starts_with("OVER"));
     running.stop().await;
 }
+
+/// Requests one after another use a budget to its end, though each holds all that is left while it is under way.
+#[tokio::test]
+async fn a_check_waits_for_a_settlement_that_is_on_its_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = start(&directory.path().join("counters")).await;
+    let (sender, receiver) = mpsc::channel(1);
+    let mut client = AccessLogServiceClient::new(running.channel.clone());
+    let stream = tokio::spawn(async move { client.stream_access_logs(ReceiverStream::new(receiver)).await });
+    let mut passed = 0;
+    loop {
+        let answer = running.call(ask(&[("k", "a")]).hits(1_000).reserve("ns:tokens")).await;
+        if answer.dynamic_metadata.is_none() {
+            break;
+        }
+        passed += 1;
+        // The next request is there before the log of this one.
+        let (sender, log) = (sender.clone(), log(&answer, 9));
+        tokio::spawn(async move { sender.send(log).await });
+    }
+    assert_eq!(passed, 12);
+    running.until(108, 0).await;
+    // Nobody waits for nothing: everything is spent, and not only held.
+    let limiter = Arc::clone(&running.limiter);
+    let patient =
+        async move { limiter.decide_patiently(&request(&[ask(&[("k", "a")]).reserve("x:y")]), ratelimit::now).await };
+    let answer = tokio::time::timeout(Duration::from_millis(90), patient).await.unwrap().unwrap();
+    assert!(brief(&answer).starts_with("OVER"));
+    running.stop().await;
+    drop(stream);
+}

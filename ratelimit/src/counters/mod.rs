@@ -54,6 +54,8 @@ struct Counter {
     limit: u32,
     /// What a request of this counter cost lately; 0 where none was settled yet.
     mean: f32,
+    /// Reservations of this window that are not settled.
+    open: u32,
 }
 
 /// What is known about a cost before it is incurred.
@@ -69,6 +71,15 @@ pub(crate) enum Estimate {
 pub(crate) struct Reserved {
     pub(crate) amount: u64,
     pub(crate) used: u64,
+    /// When the window it counts in began.
+    pub(crate) window: Seconds,
+}
+
+/// What a counter holds, and how much of that may come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Balance {
+    pub(crate) used: u64,
+    pub(crate) open: u32,
 }
 
 /// What became of a reservation.
@@ -96,6 +107,7 @@ impl Counter {
         if self.ends() <= now {
             self.window = window(self.unit(), now);
             self.used = 0;
+            self.open = 0;
         }
     }
 
@@ -157,18 +169,20 @@ impl Counters {
                     window: window(key.template.shape.unit, now),
                     limit: 0,
                     mean: 0.0,
+                    open: 0,
                 })
             }
         };
         Ok(then(occupied.get_mut()))
     }
 
-    /// What was spent before, without a trace of the question.
-    pub(crate) fn used(&self, key: &Key, now: Seconds) -> u64 {
-        let Some(shard) = self.shard(key.hash) else { return 0 };
+    /// How things stand, without a trace of the question.
+    pub(crate) fn balance(&self, key: &Key, now: Seconds) -> Balance {
+        let Some(shard) = self.shard(key.hash) else { return Balance::default() };
         let shard = shard.lock();
         let found = shard.table.find(key.hash, |counter| key.is(&counter.template, &counter.values));
-        found.filter(|counter| counter.ends() > now).map_or(0, |counter| counter.used)
+        let found = found.filter(|counter| counter.ends() > now);
+        found.map_or_else(Balance::default, |counter| Balance { used: counter.used, open: counter.open })
     }
 
     /// Adds hits, whatever the limit, and says what is spent now.
@@ -214,7 +228,8 @@ impl Counters {
             }
             let amount = if enforced { wanted.min(left) } else { wanted };
             counter.used = counter.used.saturating_add(amount);
-            Some(Reserved { amount, used: counter.used })
+            counter.open = counter.open.saturating_add(1);
+            Some(Reserved { amount, used: counter.used, window: counter.window.into() })
         })
     }
 
@@ -224,8 +239,8 @@ impl Counters {
         let Settlement { window, limit, reserved, cost, learn } = *settlement;
         self.with(key, now, |counter| {
             if Seconds::from(counter.window) == window {
-                counter.used = counter.used.saturating_sub(reserved);
-                counter.used = counter.used.saturating_add(cost);
+                counter.used = counter.used.saturating_sub(reserved).saturating_add(cost);
+                counter.open = counter.open.saturating_sub(1);
             } else {
                 counter.used = counter.used.saturating_add(cost.saturating_sub(reserved));
             }
