@@ -56,11 +56,33 @@ kinds! {
     Pod "Pod" "pods" "" ["v1"] namespaced;
     Backend "Backend" "backends" "gateway.envoyproxy.io" ["v1alpha1"] namespaced;
     HttpRouteFilter "HTTPRouteFilter" "httproutefilters" "gateway.envoyproxy.io" ["v1alpha1"] namespaced;
+    EnvoyPatchPolicy "EnvoyPatchPolicy" "envoypatchpolicies" "gateway.envoyproxy.io" ["v1alpha1"] namespaced;
+    EnvoyExtensionPolicy "EnvoyExtensionPolicy" "envoyextensionpolicies" "gateway.envoyproxy.io" ["v1alpha1"] namespaced;
+    AiGatewayRoute "AIGatewayRoute" "aigatewayroutes" "aigateway.envoyproxy.io" ["v1beta1", "v1alpha1"] namespaced;
+    AiServiceBackend "AIServiceBackend" "aiservicebackends" "aigateway.envoyproxy.io" ["v1beta1", "v1alpha1"] namespaced;
+    BackendSecurityPolicy "BackendSecurityPolicy" "backendsecuritypolicies" "aigateway.envoyproxy.io" ["v1beta1", "v1alpha1"] namespaced;
+    GatewayConfig "GatewayConfig" "gatewayconfigs" "aigateway.envoyproxy.io" ["v1beta1", "v1alpha1"] namespaced;
+    QuotaPolicy "QuotaPolicy" "quotapolicies" "aigateway.envoyproxy.io" ["v1alpha1"] namespaced;
+    InferencePool "InferencePool" "inferencepools" "inference.networking.k8s.io" ["v1", "v1alpha2"] namespaced;
+    InferenceObjective "InferenceObjective" "inferenceobjectives" "inference.networking.x-k8s.io" ["v1alpha2"] namespaced;
+    InferenceService "InferenceService" "inferenceservices" "serving.kserve.io" ["v1beta1"] namespaced;
+    LlmInferenceService "LLMInferenceService" "llminferenceservices" "serving.kserve.io" ["v1alpha2", "v1alpha1"] namespaced;
+    KgatewayBackend "Backend" "backends" "gateway.kgateway.dev" ["v1alpha1"] namespaced;
+    GatewayParameters "GatewayParameters" "gatewayparameters" "gateway.kgateway.dev" ["v1alpha1"] namespaced;
+    RateLimitPolicy "RateLimitPolicy" "ratelimitpolicies" "gateway.kgateway.dev" ["v1alpha1"] namespaced;
 }
+
+/// Groups under which a kind was or is known besides its own.
+const FORMER_GROUPS: [(&str, Kind); 2] =
+    [("inference.networking.x-k8s.io", Kind::InferencePool), ("llm-d.ai", Kind::InferenceObjective)];
 
 impl Kind {
     #[must_use]
     pub fn lookup(group: &str, name: &str) -> Option<Self> {
+        let renamed = FORMER_GROUPS.iter().find(|(former, kind)| *former == group && kind.name() == name);
+        if let Some((_, kind)) = renamed {
+            return Some(*kind);
+        }
         Self::TABLE.iter().find(|info| info.group == group && info.name == name).map(|info| info.kind)
     }
 

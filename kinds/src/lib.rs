@@ -7,11 +7,14 @@
 //! A document goes through three steps: YAML to a value, the schema's verdict (with defaults applied), and the typed
 //! content. Each object keeps its [`Origin`], so that a finding of any later stage is shown with file, line and column.
 
+pub mod ai;
 pub mod core;
 mod diagnostic;
 pub mod document;
 pub mod envoy_gateway;
 pub mod gateway;
+pub mod inference;
+pub mod kgateway;
 mod kind;
 mod object;
 mod origin;

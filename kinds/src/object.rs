@@ -130,7 +130,7 @@ macro_rules! specs {
     }};
 }
 
-use crate::{core, envoy_gateway, gateway};
+use crate::{ai, core, envoy_gateway, gateway, inference, kgateway};
 
 specs! {
     GatewayClass(gateway::GatewayClassSpec) spec;
@@ -151,4 +151,18 @@ specs! {
     Pod(core::Pod) whole;
     Backend(envoy_gateway::BackendSpec) spec;
     HttpRouteFilter(envoy_gateway::HttpRouteFilterSpec) spec;
+    EnvoyPatchPolicy(envoy_gateway::EnvoyPatchPolicySpec) spec;
+    EnvoyExtensionPolicy(envoy_gateway::EnvoyExtensionPolicySpec) spec;
+    AiGatewayRoute(ai::AiGatewayRouteSpec) spec;
+    AiServiceBackend(ai::AiServiceBackendSpec) spec;
+    BackendSecurityPolicy(ai::BackendSecurityPolicySpec) spec;
+    GatewayConfig(ai::GatewayConfigSpec) spec;
+    QuotaPolicy(ai::QuotaPolicySpec) spec;
+    InferencePool(inference::InferencePoolSpec) spec;
+    InferenceObjective(inference::InferenceObjectiveSpec) spec;
+    InferenceService(inference::InferenceServiceSpec) spec;
+    LlmInferenceService(inference::LlmInferenceServiceSpec) spec;
+    KgatewayBackend(kgateway::KgatewayBackendSpec) spec;
+    GatewayParameters(kgateway::GatewayParametersSpec) spec;
+    RateLimitPolicy(kgateway::RateLimitPolicySpec) spec;
 }

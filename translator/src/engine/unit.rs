@@ -88,7 +88,21 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         | Kind::ConfigMap
         | Kind::Namespace
         | Kind::Pod
-        | Kind::HttpRouteFilter => Vec::new(),
+        | Kind::HttpRouteFilter
+        | Kind::EnvoyPatchPolicy
+        | Kind::EnvoyExtensionPolicy
+        | Kind::AiGatewayRoute
+        | Kind::AiServiceBackend
+        | Kind::BackendSecurityPolicy
+        | Kind::GatewayConfig
+        | Kind::QuotaPolicy
+        | Kind::InferencePool
+        | Kind::InferenceObjective
+        | Kind::InferenceService
+        | Kind::LlmInferenceService
+        | Kind::KgatewayBackend
+        | Kind::GatewayParameters
+        | Kind::RateLimitPolicy => Vec::new(),
     }
 }
 
