@@ -215,3 +215,45 @@ async fn the_filter_reserves_and_the_access_log_settles() {
     );
     assert_eq!(gateway.settled().await, 1000);
 }
+
+/// Two hundred clients at once, whose costs nobody can tell beforehand, on one budget.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_at_once_stay_within_a_budget() {
+    const BUDGET: u64 = 50_000;
+    let limits =
+        format!("{{domain: d, descriptors: [{{key: user, rate_limit: {{unit: YEAR, requests_per_unit: {BUDGET}}}}}]}}");
+    let Some(gateway) = Gateway::start(&limits).await else { return };
+    let gateway = Arc::new(gateway);
+    let clients: Vec<_> = (0..200_u64)
+        .map(|client| {
+            let gateway = Arc::clone(&gateway);
+            tokio::spawn(async move {
+                let mut spent = 0;
+                for round in 0.. {
+                    let cost = 50 + (client * 7919 + round * 104_729) % 101;
+                    let headers = [("x-user", "a"), ("x-estimate", "0"), ("x-cost", &cost.to_string())];
+                    let answer = gateway.get("/", &headers).await;
+                    if answer.starts_with("HTTP/1.1 429") {
+                        break;
+                    }
+                    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                    spent += cost;
+                }
+                spent
+            })
+        })
+        .collect();
+    let mut spent = 0;
+    for client in clients {
+        spent += client.await.unwrap();
+    }
+    assert_eq!(gateway.settled().await, spent, "exact");
+    // Who was turned away while others held the rest may still use it.
+    while gateway.get("/", &[("x-user", "a"), ("x-estimate", "0"), ("x-cost", "100")]).await.starts_with("HTTP/1.1 200")
+    {
+        spent += 100;
+    }
+    assert_eq!(gateway.settled().await, spent);
+    println!("{spent} of {BUDGET}");
+    assert!((BUDGET..=BUDGET + BUDGET / 20).contains(&spent), "{spent}");
+}
