@@ -70,6 +70,10 @@ kinds! {
     KgatewayBackend "Backend" "backends" "gateway.kgateway.dev" ["v1alpha1"] namespaced;
     GatewayParameters "GatewayParameters" "gatewayparameters" "gateway.kgateway.dev" ["v1alpha1"] namespaced;
     RateLimitPolicy "RateLimitPolicy" "ratelimitpolicies" "gateway.kgateway.dev" ["v1alpha1"] namespaced;
+    SecurityPolicy "SecurityPolicy" "securitypolicies" "gateway.envoyproxy.io" ["v1alpha1"] namespaced;
+    BackendTrafficPolicy "BackendTrafficPolicy" "backendtrafficpolicies" "gateway.envoyproxy.io" ["v1alpha1"] namespaced;
+    ClientTrafficPolicy "ClientTrafficPolicy" "clienttrafficpolicies" "gateway.envoyproxy.io" ["v1alpha1"] namespaced;
+    EnvoyProxy "EnvoyProxy" "envoyproxies" "gateway.envoyproxy.io" ["v1alpha1"] namespaced;
 }
 
 /// Groups under which a kind was or is known besides its own.

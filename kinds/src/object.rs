@@ -165,4 +165,8 @@ specs! {
     KgatewayBackend(kgateway::KgatewayBackendSpec) spec;
     GatewayParameters(kgateway::GatewayParametersSpec) spec;
     RateLimitPolicy(kgateway::RateLimitPolicySpec) spec;
+    SecurityPolicy(envoy_gateway::SecurityPolicySpec) spec;
+    BackendTrafficPolicy(envoy_gateway::BackendTrafficPolicySpec) spec;
+    ClientTrafficPolicy(envoy_gateway::ClientTrafficPolicySpec) spec;
+    EnvoyProxy(envoy_gateway::EnvoyProxySpec) spec;
 }
