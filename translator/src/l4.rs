@@ -26,7 +26,7 @@ use crate::attach::{PlannedListener, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{ClusterId, UNRESOLVED_CLUSTER};
 use crate::render::downstream_tls;
-use crate::routing::{AttachedRules, resolve_backend};
+use crate::routing::{AttachedRules, Ruled, resolve_backend};
 
 /// Where a route of layer 4 sends connections: clusters with their weights, none for a share that is refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,12 +54,15 @@ pub(crate) fn evaluate(
     view: &View<'_>,
 ) -> Outcome {
     let path = FieldPath::from("spec.rules[0].backendRefs");
+    let ruled = Ruled::gather(&route.id, &listener.id, view);
+    let policies = ruled.rule(0);
     let shares: Vec<(Option<ClusterId>, u32)> = backends(route)
         .iter()
         .enumerate()
         .map(|(index, reference)| {
             let cluster = resolve_backend(route, path.index(index).as_str(), reference, false, view).ok();
-            (cluster, reference.weight)
+            let cluster = cluster.filter(|_| !policies.refused());
+            (cluster.map(|cluster| ClusterId { settings: policies.settings().cloned(), ..cluster }), reference.weight)
         })
         .collect();
     let gateway = &listener.id.gateway;

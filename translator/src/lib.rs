@@ -14,6 +14,7 @@ mod graph;
 mod l4;
 mod names;
 mod options;
+mod policy;
 mod render;
 mod routing;
 mod status;
@@ -39,6 +40,15 @@ pub(crate) fn evaluate(unit: &UnitId, view: &View<'_>) -> Outcome {
         UnitId::Cluster(gateway, cluster) => render::cluster::evaluate(gateway, cluster, view),
         UnitId::Endpoints(_, cluster) => render::endpoints::evaluate(cluster, view),
         UnitId::Secret(_, secret) => render::secret::evaluate(secret, view),
+        UnitId::Targets(policy) => policy::targets::evaluate(policy, view),
+        UnitId::Policies(target) => policy::policies::evaluate(target, view),
+        UnitId::Effective(route, listener) => policy::effective::evaluate(route, listener, view),
+        UnitId::Security(_, chain) => policy::security::evaluate(unit, chain, view),
+        UnitId::Traffic(chain) => policy::traffic::evaluate(chain, view),
+        UnitId::Overridden(policy) => policy::overridden::evaluate(policy, view),
+        UnitId::Guard(gateway, guard) => policy::guard::evaluate(gateway, *guard, view),
+        UnitId::Guards(_, filter) => render::filters::guards::evaluate(*filter, view),
+        UnitId::External(_, authority) => render::external::evaluate(authority),
         UnitId::Status(object) => status::evaluate(object, view),
     }
 }

@@ -93,6 +93,95 @@ pub(crate) struct ClusterId {
     pub port: Option<u16>,
     /// The route speaks HTTP/2 to the backend whatever its port says, as GRPCRoutes do.
     pub http2: bool,
+    /// A policy that says how to connect.
+    pub settings: Option<Settings>,
+}
+
+/// A policy, or the merge of two: the more specific comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Chain(pub Vec<ObjectId>);
+
+impl Chain {
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        self.0.first().map(|policy| policy.kind)
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, policy) in self.0.iter().enumerate() {
+            let joint = if index > 0 { "+" } else { "" };
+            write!(f, "{joint}{}/{}", policy.namespace, policy.name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a policy says how to connect.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Settings {
+    pub chain: Chain,
+    /// The field with `backendSettings`; empty for a BackendTrafficPolicy, which is such settings itself.
+    pub part: SmolStr,
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.chain.kind() {
+            Some(Kind::BackendTrafficPolicy) => "traffic",
+            Some(Kind::SecurityPolicy) => "security",
+            Some(other) => other.info().plural,
+            None => "settings",
+        };
+        write!(f, "{kind}/{}", self.chain)?;
+        if !self.part.is_empty() {
+            write!(f, "/{}", self.part)?;
+        }
+        Ok(())
+    }
+}
+
+/// A server known by its address: of keys, of tokens, of traces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Authority {
+    pub host: SmolStr,
+    pub port: u16,
+    pub tls: bool,
+    pub http2: bool,
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "external/{scheme}/{}/{}", self.host, self.port)?;
+        if self.http2 {
+            f.write_str("/h2")?;
+        }
+        Ok(())
+    }
+}
+
+/// The identity of a set of credentials and of the rules by which they are read. It does not change with the credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GuardId(pub u64);
+
+/// Guards are spread over this many filters, so that a changed key disturbs few others.
+pub(crate) const GUARD_FILTERS: u8 = 4;
+
+impl GuardId {
+    pub(crate) fn of(identity: &[u8]) -> Self {
+        Self(xxh3_64(identity))
+    }
+
+    pub(crate) fn filter(self) -> u8 {
+        u8::try_from(self.0 % u64::from(GUARD_FILTERS)).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for GuardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "guard/{:016x}", self.0)
+    }
 }
 
 impl fmt::Display for ClusterId {
@@ -109,6 +198,9 @@ impl fmt::Display for ClusterId {
         if self.http2 {
             f.write_str("/h2")?;
         }
+        if let Some(settings) = &self.settings {
+            write!(f, "/{settings}")?;
+        }
         Ok(())
     }
 }
@@ -119,6 +211,8 @@ pub(crate) enum SecretId {
     Certificate(ObjectId),
     /// The authorities of several objects, in the order of the references.
     Authorities(Vec<ObjectId>),
+    /// A secret that a filter sends: an OAuth client's, or the key by which a filter signs its cookies.
+    Generic(ObjectId, SmolStr),
 }
 
 impl fmt::Display for SecretId {
@@ -133,6 +227,7 @@ impl fmt::Display for SecretId {
                 }
                 Ok(())
             }
+            Self::Generic(id, key) => write!(f, "generic/{}/{}/{key}", id.namespace, id.name),
         }
     }
 }

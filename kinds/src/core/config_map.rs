@@ -17,4 +17,10 @@ impl ConfigMap {
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.data.get(key).map(String::as_bytes)
     }
+
+    /// The first entry, for whoever takes the only one whatever its name.
+    #[must_use]
+    pub fn first(&self) -> Option<&[u8]> {
+        self.data.values().next().map(String::as_bytes)
+    }
 }

@@ -85,6 +85,7 @@ pub(crate) fn evaluate(route: &ObjectId, view: &View<'_>) -> Outcome {
         let Some(parent) = judge(object, index, reference, &path, view) else { continue };
         for attachment in &parent.attached {
             demands.push(UnitId::AttachedRoutes(attachment.listener.clone()));
+            demands.push(UnitId::Effective(route.clone(), attachment.listener.clone()));
             demands.push(UnitId::Attached(route.clone(), attachment.listener.clone()));
         }
         parents.push(parent);

@@ -10,7 +10,7 @@ use super::hostname;
 use super::listener::{self, ListenerProblem, Protocol};
 use crate::engine::{Outcome, PortId, Product, UnitId, View};
 use crate::graph::Role;
-use crate::names::{HcmId, ListenerId, SecretId, Shard};
+use crate::names::{GUARD_FILTERS, HcmId, ListenerId, SecretId, Shard};
 use crate::render::filters::table_fallback::DEFAULT_HOST;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +107,10 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
         demands.push(UnitId::Port(gateway.clone(), listener.port));
     }
     let hcms: BTreeSet<HcmId> = plan.usable_http().map(PlannedListener::hcm).collect();
+    if !hcms.is_empty() {
+        // They are there before any route needs them, so that a first policy changes no listener.
+        demands.extend((0..GUARD_FILTERS).map(|filter| UnitId::Guards(gateway.clone(), filter)));
+    }
     for hcm in hcms {
         demands.push(UnitId::Table(hcm.clone(), Shard::Default));
         demands.push(UnitId::Scope(hcm.clone(), SmolStr::new_static(DEFAULT_HOST)));

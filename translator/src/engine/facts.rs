@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use kinds::ObjectId;
+use kinds::{Kind, ObjectId};
 use rustc_hash::FxHashMap;
+use smol_str::SmolStr;
 
 use super::unit::UnitId;
 use crate::graph::Role;
@@ -21,6 +22,8 @@ pub(crate) enum Fact {
     Incoming(ObjectId, Role),
     /// What a unit made.
     Product(UnitId),
+    /// Which objects of a kind there are, in a namespace or in all of them.
+    Members(Kind, Option<SmolStr>),
     /// Which units ask for a unit.
     Demanders(UnitId),
 }

@@ -7,6 +7,7 @@ use xds_api::Resource;
 
 use super::unit::UnitId;
 use crate::attach::{Parents, Plan};
+use crate::policy::{Effective, GuardChain, Overridden, Policies, Security, Targets, Traffic};
 use crate::routing::AttachedRules;
 use crate::status::Status;
 
@@ -26,6 +27,13 @@ pub(crate) enum Product {
     Parents(Arc<Parents>),
     Count(usize),
     Attached(Arc<AttachedRules>),
+    Targets(Arc<Targets>),
+    Policies(Arc<Policies>),
+    Effective(Arc<Effective>),
+    Security(Arc<Security>),
+    Traffic(Arc<Traffic>),
+    Overridden(Arc<Overridden>),
+    Guard(Arc<GuardChain>),
     Resource(Resource),
     Status(Arc<Status>),
 }
@@ -50,6 +58,13 @@ made! {
     Parents(Parents);
     Count(usize);
     Attached(AttachedRules);
+    Targets(Targets);
+    Policies(Policies);
+    Effective(Effective);
+    Security(Security);
+    Traffic(Traffic);
+    Overridden(Overridden);
+    Guard(GuardChain);
     Resource(Resource);
     Status(Status);
 }

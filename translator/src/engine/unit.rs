@@ -9,7 +9,7 @@ use std::fmt;
 use kinds::{Kind, ObjectId};
 use smol_str::SmolStr;
 
-use crate::names::{ClusterId, HcmId, ListenerId, SecretId, Shard};
+use crate::names::{Authority, Chain, ClusterId, GuardId, HcmId, ListenerId, SecretId, Shard};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum UnitId {
@@ -17,6 +17,24 @@ pub(crate) enum UnitId {
     Plan(ObjectId),
     /// Where a route attaches: its parents, each with a verdict.
     Parents(ObjectId),
+    /// What a policy is about.
+    Targets(ObjectId),
+    /// The policies about an object.
+    Policies(ObjectId),
+    /// The policies in force for each rule of a route, as one listener serves it.
+    Effective(ObjectId, ListenerId),
+    /// What a SecurityPolicy, or a merge of two, asks of routes.
+    Security(ObjectId, Chain),
+    /// What a BackendTrafficPolicy, or a merge of two, asks of routes and clusters.
+    Traffic(Chain),
+    /// Where a policy gives way to another.
+    Overridden(ObjectId),
+    /// Credentials, stored once for all the routes that they guard.
+    Guard(ObjectId, GuardId),
+    /// One of the filters that hold the guards of a Gateway.
+    Guards(ObjectId, u8),
+    /// A cluster for a server that is known by its address alone.
+    External(ObjectId, Authority),
     /// How many routes a listener has.
     AttachedRoutes(ListenerId),
     /// A route's rules as one listener serves them.
@@ -46,17 +64,19 @@ impl UnitId {
     /// The order of evaluation: a unit reads only what earlier stages made.
     pub(crate) fn stage(&self) -> usize {
         match self {
-            Self::Plan(_) => 0,
-            Self::Parents(_) => 1,
-            Self::AttachedRoutes(_) | Self::Attached(..) => 2,
-            Self::Table(..) | Self::Scope(..) | Self::Port(..) => 3,
-            Self::Cluster(..) => 4,
-            Self::Endpoints(..) | Self::Secret(..) => 5,
-            Self::Status(_) => 6,
+            Self::Plan(_) | Self::Targets(_) => 0,
+            Self::Parents(_) | Self::Policies(_) => 1,
+            Self::Effective(..) => 2,
+            Self::Security(..) | Self::Traffic(_) | Self::Overridden(_) => 3,
+            Self::AttachedRoutes(_) | Self::Attached(..) => 4,
+            Self::Table(..) | Self::Scope(..) | Self::Port(..) | Self::Guard(..) => 5,
+            Self::Guards(..) | Self::Cluster(..) | Self::External(..) => 6,
+            Self::Endpoints(..) | Self::Secret(..) => 7,
+            Self::Status(_) => 8,
         }
     }
 
-    pub(crate) const STAGES: usize = 7;
+    pub(crate) const STAGES: usize = 9;
 
     /// The group of Envoys that a unit's resource is for.
     pub(crate) fn gateway(&self) -> Option<&ObjectId> {
@@ -65,8 +85,21 @@ impl UnitId {
             Self::Port(gateway, _)
             | Self::Cluster(gateway, _)
             | Self::Endpoints(gateway, _)
+            | Self::Guards(gateway, _)
+            | Self::External(gateway, _)
             | Self::Secret(gateway, _) => Some(gateway),
-            Self::Plan(_) | Self::Parents(_) | Self::AttachedRoutes(_) | Self::Attached(..) | Self::Status(_) => None,
+            Self::Plan(_)
+            | Self::Parents(_)
+            | Self::Targets(_)
+            | Self::Policies(_)
+            | Self::Effective(..)
+            | Self::Security(..)
+            | Self::Traffic(_)
+            | Self::Overridden(_)
+            | Self::Guard(..)
+            | Self::AttachedRoutes(_)
+            | Self::Attached(..)
+            | Self::Status(_) => None,
         }
     }
 }
@@ -81,6 +114,10 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         Kind::GatewayClass | Kind::ListenerSet | Kind::BackendTlsPolicy | Kind::Backend => {
             vec![UnitId::Status(id.clone())]
         }
+        Kind::SecurityPolicy | Kind::BackendTrafficPolicy | Kind::ClientTrafficPolicy => {
+            vec![UnitId::Targets(id.clone()), UnitId::Status(id.clone())]
+        }
+        Kind::EnvoyProxy => vec![UnitId::Status(id.clone())],
         Kind::ReferenceGrant
         | Kind::Service
         | Kind::EndpointSlice

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use kinds::{Object, ObjectId, Typed};
+use kinds::{Kind, Object, ObjectId, Typed};
+use smol_str::SmolStr;
 
 use super::facts::Fact;
 use super::product::Made;
@@ -57,6 +58,21 @@ impl<'a> View<'a> {
     pub(crate) fn referrers(&self, id: &ObjectId, role: Role) -> Vec<ObjectId> {
         self.read(Fact::Incoming(id.clone(), role));
         self.world.graph.incoming(id, role)
+    }
+
+    /// The objects of a kind, in a namespace or in all of them, sorted.
+    pub(crate) fn members(&self, kind: Kind, namespace: Option<&str>) -> Vec<&'a ObjectId> {
+        self.read(Fact::Members(kind, namespace.map(SmolStr::new)));
+        self.world.members(kind, namespace)
+    }
+
+    /// Whether a reference from one object to another is within a namespace or permitted by a grant.
+    pub(crate) fn permits(&self, source: &ObjectId, target: &ObjectId) -> bool {
+        if source.namespace == target.namespace {
+            return true;
+        }
+        self.read(Fact::Members(Kind::ReferenceGrant, Some(target.namespace.clone())));
+        self.world.graph.permits(source, target)
     }
 
     /// What a unit of an earlier stage made; nothing when nobody asks for that unit.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kinds::{Object, ObjectId};
+use kinds::{Kind, Object, ObjectId};
+use smol_str::SmolStr;
 
 use super::facts::Fact;
 use crate::graph::Graph;
@@ -28,8 +29,11 @@ impl World {
     pub(crate) fn put(&mut self, object: Arc<Object>, changed: &mut Vec<Fact>) {
         let id = object.id.clone();
         let old = self.objects.insert(id.clone(), object.clone());
-        if old.is_some_and(|old| old == object) {
+        if old.as_ref().is_some_and(|old| *old == object) {
             return;
+        }
+        if old.is_none() || id.kind == Kind::ReferenceGrant {
+            members_changed(&id, changed);
         }
         changed.push(Fact::Object(id));
         self.graph.put(&object, changed);
@@ -37,8 +41,22 @@ impl World {
 
     pub(crate) fn remove(&mut self, id: &ObjectId, changed: &mut Vec<Fact>) {
         if self.objects.remove(id).is_some() {
+            members_changed(id, changed);
             changed.push(Fact::Object(id.clone()));
             self.graph.remove(id, changed);
         }
     }
+
+    /// The objects of a kind, in a namespace or in all of them.
+    pub(crate) fn members(&self, kind: Kind, namespace: Option<&str>) -> Vec<&ObjectId> {
+        let first = ObjectId { kind, namespace: namespace.unwrap_or_default().into(), name: SmolStr::default() };
+        let ids = self.objects.range(first..).map(|(id, _)| id);
+        ids.take_while(|id| id.kind == kind && namespace.is_none_or(|namespace| id.namespace == namespace)).collect()
+    }
+}
+
+/// A grant counts as a member anew whenever it changes: who reads the grants reads what they say.
+fn members_changed(id: &ObjectId, changed: &mut Vec<Fact>) {
+    changed.push(Fact::Members(id.kind, Some(id.namespace.clone())));
+    changed.push(Fact::Members(id.kind, None));
 }

@@ -9,6 +9,7 @@
 
 mod draw;
 mod grants;
+mod policy_references;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,6 +108,10 @@ impl Graph {
         sources.sort_unstable();
         sources.dedup();
         sources
+    }
+
+    pub(crate) fn permits(&self, source: &ObjectId, target: &ObjectId) -> bool {
+        self.grants.permit(source, target)
     }
 
     /// Every object and placeholder, sorted.

@@ -29,6 +29,12 @@ pub enum Role {
     PolicyTarget,
     /// The Service that an EndpointSlice belongs to.
     Slice,
+    /// A Secret with keys, passwords or tokens.
+    Credentials,
+    /// A text that stands in an object of its own.
+    Content,
+    /// How the proxies of a Gateway or of a class run.
+    Parameters,
 }
 
 impl Role {
@@ -43,6 +49,9 @@ impl Role {
             Self::Extension => "extension",
             Self::PolicyTarget => "target",
             Self::Slice => "slice",
+            Self::Credentials => "credentials",
+            Self::Content => "content",
+            Self::Parameters => "parameters",
         }
     }
 }
@@ -50,7 +59,7 @@ impl Role {
 /// Roles in which a reference to another namespace needs a ReferenceGrant there. A parent decides by itself whom it
 /// takes, and the others cannot cross.
 pub(super) fn needs_grant(role: Role) -> bool {
-    matches!(role, Role::Backend | Role::Certificate | Role::Authorities | Role::Extension)
+    matches!(role, Role::Backend | Role::Certificate | Role::Authorities | Role::Extension | Role::Credentials)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +99,22 @@ fn fits(role: Role, kind: Kind) -> bool {
         Role::Certificate => kind == Kind::Secret,
         Role::Authorities => matches!(kind, Kind::ConfigMap | Kind::Secret),
         Role::Extension => kind == Kind::HttpRouteFilter,
-        Role::PolicyTarget => matches!(kind, Kind::Service | Kind::Backend | Kind::Gateway | Kind::HttpRoute),
+        Role::PolicyTarget => matches!(
+            kind,
+            Kind::Service
+                | Kind::Backend
+                | Kind::Gateway
+                | Kind::ListenerSet
+                | Kind::HttpRoute
+                | Kind::GrpcRoute
+                | Kind::TlsRoute
+                | Kind::TcpRoute
+                | Kind::UdpRoute
+        ),
         Role::Slice => kind == Kind::Service,
+        Role::Credentials => kind == Kind::Secret,
+        Role::Content => matches!(kind, Kind::ConfigMap | Kind::Secret),
+        Role::Parameters => kind == Kind::EnvoyProxy,
     }
 }
 
@@ -102,8 +125,8 @@ pub(super) fn references(object: &Object) -> Vec<Reference> {
     found.found
 }
 
-struct References<'a> {
-    source: &'a Object,
+pub(super) struct References<'a> {
+    pub(super) source: &'a Object,
     found: Vec<Reference>,
 }
 
@@ -129,11 +152,24 @@ impl References<'_> {
             }
             Kind::BackendTlsPolicy => self.of_backend_tls_policy(),
             Kind::EndpointSlice => self.of_endpoint_slice(),
+            Kind::GatewayClass => self.of_gateway_class(),
+            Kind::SecurityPolicy => self.of_security_policy(),
+            Kind::BackendTrafficPolicy => self.of_backend_traffic_policy(),
+            Kind::ClientTrafficPolicy => self.of_client_traffic_policy(),
+            Kind::EnvoyProxy => self.of_envoy_proxy(),
             _ => {}
         }
     }
 
-    fn add(&mut self, role: Role, path: &FieldPath, group: &str, kind: &str, namespace: Option<&str>, name: &str) {
+    pub(super) fn add(
+        &mut self,
+        role: Role,
+        path: &FieldPath,
+        group: &str,
+        kind: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) {
         let known = Kind::lookup(group, kind).filter(|kind| fits(role, *kind));
         let target = match known {
             Some(kind) => {
@@ -151,6 +187,11 @@ impl References<'_> {
         self.add(Role::Class, &path, Kind::GatewayClass.group(), "GatewayClass", None, &spec.gateway_class_name);
         for (index, listener) in spec.listeners.iter().enumerate() {
             self.certificates(listener.tls.as_ref(), &FieldPath::from("spec.listeners").index(index));
+        }
+        if let Some(r) = spec.infrastructure.as_ref().and_then(|infrastructure| infrastructure.parameters_ref.as_ref())
+        {
+            let path = FieldPath::from("spec.infrastructure.parametersRef");
+            self.add(Role::Parameters, &path, &r.group, &r.kind, None, &r.name);
         }
         let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else { return };
         let base = FieldPath::from("spec.tls.frontend");

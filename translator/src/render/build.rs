@@ -5,9 +5,10 @@ use std::time::Duration;
 use xds_api::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use xds_api::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ApiVersion, ConfigSource, HeaderValue, HeaderValueOption, Pipe, SocketAddress,
-    address, socket_address,
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, HeaderValue, HeaderValueOption, Pipe,
+    SocketAddress, TypedExtensionConfig, address, data_source::Specifier, socket_address,
 };
+use xds_api::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use xds_api::google::protobuf;
 
 /// Resources that come over the stream this one came over. Waiting for one ends after Envoy's default of 15 s: a wait
@@ -33,6 +34,18 @@ pub(crate) fn seconds(seconds: i64) -> protobuf::Duration {
 
 pub(crate) fn uint32(value: u32) -> protobuf::UInt32Value {
     protobuf::UInt32Value { value }
+}
+
+pub(crate) fn millionths(numerator: u32) -> FractionalPercent {
+    FractionalPercent { numerator, denominator: DenominatorType::Million as i32 }
+}
+
+pub(crate) fn extension(name: &str, config: protobuf::Any) -> TypedExtensionConfig {
+    TypedExtensionConfig { name: name.to_owned(), typed_config: Some(config) }
+}
+
+pub(crate) fn text(content: impl Into<String>) -> DataSource {
+    DataSource { specifier: Some(Specifier::InlineString(content.into())), ..DataSource::default() }
 }
 
 pub(crate) fn boolean(value: bool) -> protobuf::BoolValue {

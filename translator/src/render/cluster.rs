@@ -29,6 +29,7 @@ use super::build::{from_ads, seconds, socket, uint32};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::graph::Role;
 use crate::names::ClusterId;
+use crate::policy::traffic;
 
 const CONNECT_SECONDS: i64 = 10;
 /// A pool serves as many requests as its servers take: the limits of Envoy's defaults are too small for streams.
@@ -72,6 +73,9 @@ pub(crate) fn evaluate(gateway: &ObjectId, id: &ClusterId, view: &View<'_>) -> O
         cluster.typed_extension_protocol_options = http2();
     }
     super::upstream_tls::apply(id, &mut cluster, gateway, &mut demands, view);
+    if let Some(plan) = id.settings.as_ref().and_then(|settings| traffic::plan(settings, view)) {
+        traffic::apply_to_cluster(&plan, speaks_http2(id, view), &mut cluster);
+    }
     let product = Product::Resource(Resource::encode(ResourceType::Cluster, &name, &cluster));
     Outcome { product, demands, diagnostics: Vec::new() }
 }
@@ -108,7 +112,7 @@ fn discovery(id: &ClusterId, view: &View<'_>) -> Discovery {
     }
 }
 
-fn dns() -> CustomClusterType {
+pub(super) fn dns() -> CustomClusterType {
     let config = DnsCluster {
         respect_dns_ttl: true,
         dns_lookup_family: DnsLookupFamily::V4Preferred as i32,
@@ -117,7 +121,7 @@ fn dns() -> CustomClusterType {
     CustomClusterType { name: "envoy.cluster.dns".to_owned(), typed_config: Some(any(&config)) }
 }
 
-fn by_name(cluster: &str, hosts: &[(String, u16)]) -> ClusterLoadAssignment {
+pub(super) fn by_name(cluster: &str, hosts: &[(String, u16)]) -> ClusterLoadAssignment {
     let endpoints = hosts.iter().map(|(host, port)| LbEndpoint {
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
             address: Some(socket(host, *port, false)),
@@ -143,7 +147,7 @@ fn speaks_http2(id: &ClusterId, view: &View<'_>) -> bool {
     id.http2 || (id.backend.kind == Kind::Service && by_port().unwrap_or(false))
 }
 
-fn http2() -> BTreeMap<String, xds_api::google::protobuf::Any> {
+pub(super) fn http2() -> BTreeMap<String, xds_api::google::protobuf::Any> {
     let options = HttpProtocolOptions {
         upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
             protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default())),

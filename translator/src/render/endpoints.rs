@@ -18,6 +18,7 @@ use super::build::{socket, uint32, unix_socket};
 use crate::engine::{Outcome, Product, View};
 use crate::graph::Role;
 use crate::names::ClusterId;
+use crate::policy::traffic;
 
 /// Endpoints of one zone, by address: the same address in two slices is one endpoint.
 type Zones = BTreeMap<SmolStr, BTreeMap<(SmolStr, u16), LbEndpoint>>;
@@ -29,9 +30,16 @@ pub(crate) fn evaluate(id: &ClusterId, view: &View<'_>) -> Outcome {
         _ => Zones::new(),
     };
     let name = id.to_string();
+    let plan = id.settings.as_ref().and_then(|settings| traffic::plan(settings, view));
+    let weights = traffic::zone_weights(plan.as_ref().and_then(|plan| plan.settings.load_balancer.as_ref()));
+    let share = |zone: &SmolStr, count: usize| match weights.get(zone) {
+        Some(weight) => *weight,
+        None if weights.is_empty() => u32::try_from(count).unwrap_or(u32::MAX),
+        None => 1,
+    };
     let endpoints = zones.into_iter().map(|(zone, endpoints)| LocalityLbEndpoints {
         locality: (!zone.is_empty()).then(|| Locality { zone: zone.to_string(), ..Locality::default() }),
-        load_balancing_weight: Some(uint32(u32::try_from(endpoints.len()).unwrap_or(u32::MAX))),
+        load_balancing_weight: Some(uint32(share(&zone, endpoints.len()))),
         lb_endpoints: endpoints.into_values().collect(),
         ..LocalityLbEndpoints::default()
     });

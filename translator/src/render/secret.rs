@@ -4,7 +4,7 @@ use kinds::core::{ConfigMap, Secret as KubeSecret};
 use kinds::{Kind, ObjectId};
 use xds_api::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use xds_api::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, Secret, TlsCertificate, secret::Type,
+    CertificateValidationContext, GenericSecret, Secret, TlsCertificate, secret::Type,
 };
 use xds_api::{Resource, ResourceType};
 
@@ -19,6 +19,7 @@ pub(crate) fn evaluate(id: &SecretId, view: &View<'_>) -> Outcome {
     let content = match id {
         SecretId::Certificate(object) => certificate(object, view),
         SecretId::Authorities(objects) => authorities(objects, view),
+        SecretId::Generic(object, key) => generic(object, key, view),
     };
     let Some(content) = content else { return Outcome::default() };
     let name = id.to_string();
@@ -33,6 +34,12 @@ fn certificate(id: &ObjectId, view: &View<'_>) -> Option<Type> {
         private_key: Some(bytes(secret.get(KEY)?)),
         ..TlsCertificate::default()
     }))
+}
+
+fn generic(id: &ObjectId, key: &str, view: &View<'_>) -> Option<Type> {
+    let content = view.spec::<KubeSecret>(id)?.get(key)?;
+    let trimmed = content.trim_ascii_end();
+    Some(Type::GenericSecret(GenericSecret { secret: Some(bytes(trimmed)), ..GenericSecret::default() }))
 }
 
 fn authorities(ids: &[ObjectId], view: &View<'_>) -> Option<Type> {

@@ -46,8 +46,8 @@ pub(crate) fn resolve(
             if !has_port {
                 return broken("BackendNotFound", format!("{id} has no port {port}"));
             }
-            Ok(ClusterId { backend: id.clone(), port: Some(port), http2 })
+            Ok(ClusterId { backend: id.clone(), port: Some(port), http2, settings: None })
         }
-        _ => Ok(ClusterId { backend: id.clone(), port: None, http2 }),
+        _ => Ok(ClusterId { backend: id.clone(), port: None, http2, settings: None }),
     }
 }

@@ -22,12 +22,12 @@ pub(super) fn policy(cors: &HttpCorsFilter) -> CorsPolicy {
     }
 }
 
-fn joined(values: &[impl AsRef<str>]) -> String {
+pub(crate) fn joined(values: &[impl AsRef<str>]) -> String {
     values.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",")
 }
 
 /// `*` stands for any origin, and within an origin for any characters but the scheme's separator.
-fn allowed_origin(origin: &str) -> StringMatcher {
+pub(crate) fn allowed_origin(origin: &str) -> StringMatcher {
     if !origin.contains('*') {
         return exactly(origin);
     }

@@ -180,7 +180,7 @@ impl Effects {
         envoy.request_headers_to_add.clone_from(&self.headers.request_add);
         envoy.request_headers_to_remove.clone_from(&self.headers.request_remove);
         envoy.response_headers_to_add.clone_from(&self.headers.response_add);
-        envoy.response_headers_to_remove.clone_from(&self.headers.response_remove);
+        envoy.response_headers_to_remove.extend(self.headers.response_remove.iter().cloned());
         let orders = self.orders.iter().map(|(name, order)| ((*name).to_owned(), order.clone()));
         envoy.typed_per_filter_config.extend(orders);
     }

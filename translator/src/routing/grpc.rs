@@ -11,10 +11,10 @@ use xds_api::envoy::config::route::v3::route_match::{GrpcRouteMatchOptions, Path
 use super::filters::Effects;
 use super::http::{Forward, answer, named};
 use super::matches::{headers, regex};
-use super::{PathRank, Precedence, RankedRoute, Rendered};
+use super::{PathRank, Precedence, RankedRoute, Rendered, Ruled};
 use crate::engine::View;
 
-pub(super) fn render(route: &Object, view: &View<'_>) -> Rendered {
+pub(super) fn render(route: &Object, ruled: &Ruled<'_>, view: &View<'_>) -> Rendered {
     let mut rendered = Rendered::default();
     let Some(spec) = route.spec::<GrpcRouteSpec>() else { return rendered };
     for (index, rule) in spec.rules.iter().enumerate() {
@@ -22,15 +22,22 @@ pub(super) fn render(route: &Object, view: &View<'_>) -> Rendered {
         let effects = Effects::gather(route, &rule.filters, &path.field("filters"), true, view);
         let everything = [GrpcRouteMatch::default()];
         let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
-        let forward = Forward::to(route, &rule.backend_refs, &path.field("backendRefs"), true, view);
+        let policies = ruled.rule(index);
+        let mut forward = Forward::to(route, &rule.backend_refs, &path.field("backendRefs"), true, view);
+        forward.connect_as(policies.settings());
         for (position, one) in written.iter().enumerate() {
             let (envoy_match, precedence) = grpc_match(route, index, position, one);
             let mut envoy = named(route, index, position, envoy_match);
             envoy.action = Some(match &effects {
                 Err(_) => answer(500),
+                Ok(_) if policies.refused() => answer(500),
                 Ok(effects) => {
+                    policies.apply(&mut envoy, rule.name.as_deref());
                     effects.apply(&mut envoy);
-                    forward.action(|action| effects.apply_to_action(None, action))
+                    forward.action(|action| {
+                        policies.apply_to_action(action);
+                        effects.apply_to_action(None, action);
+                    })
                 }
             });
             rendered.routes.push(RankedRoute { precedence, body: envoy.encode_to_vec().into() });

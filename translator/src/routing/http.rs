@@ -14,14 +14,14 @@ use xds_api::envoy::config::route::v3::{
 use super::backends;
 use super::filters::{Effects, HeaderEdits, redirect};
 use super::matches::{self, exactly};
-use super::{Precedence, RankedRoute, Rendered};
+use super::{Precedence, RankedRoute, Rendered, Ruled};
 use crate::attach::PlannedListener;
 use crate::engine::View;
-use crate::names::{ClusterId, UNRESOLVED_CLUSTER};
+use crate::names::{ClusterId, Settings, UNRESOLVED_CLUSTER};
 use crate::render::build::{duration, seconds, uint32};
 use crate::render::filters::table_fallback;
 
-pub(super) fn render(route: &Object, listener: &PlannedListener, view: &View<'_>) -> Rendered {
+pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'_>, view: &View<'_>) -> Rendered {
     let mut rendered = Rendered::default();
     let Some(spec) = route.spec::<HttpRouteSpec>() else { return rendered };
     for (index, rule) in spec.rules.iter().enumerate() {
@@ -29,26 +29,31 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, view: &View<'_>
         let effects = Effects::gather(route, &rule.filters, &path.field("filters"), false, view);
         let everything = [HttpRouteMatch::default()];
         let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
-        let forward = Forward::to(route, &rule.backend_refs, &path.field("backendRefs"), false, view);
+        let policies = ruled.rule(index);
+        let mut forward = Forward::to(route, &rule.backend_refs, &path.field("backendRefs"), false, view);
+        forward.connect_as(policies.settings());
         for (position, one) in written.iter().enumerate() {
             let (envoy_match, precedence) = matches::http(route, index, position, one);
             let mut envoy = named(route, index, position, envoy_match);
             match &effects {
                 Err(_) => envoy.action = Some(answer(500)),
+                Ok(_) if policies.refused() => envoy.action = Some(answer(500)),
                 Ok(effects) => {
+                    policies.apply(&mut envoy, rule.name.as_deref());
                     effects.apply(&mut envoy);
                     let prefix = (one.path.kind == PathMatchType::PathPrefix).then_some(one.path.value.as_str());
                     envoy.action = Some(match (&effects.redirect, &effects.answer) {
                         (Some(filter), _) => Action::Redirect(redirect(filter, prefix, listener)),
                         (None, Some(answer)) => Action::DirectResponse(answer.clone()),
                         (None, None) => forward.action(|action| {
+                            policies.apply_to_action(action);
                             effects.apply_to_action(prefix, action);
-                            policies(rule, action);
+                            timeouts_and_retries(rule, action);
                         }),
                     });
                 }
             }
-            if effects.as_ref().is_ok_and(|effects| effects.cors) && one.method.is_some() {
+            if (effects.as_ref().is_ok_and(|effects| effects.cors) || policies.cors()) && one.method.is_some() {
                 rendered.routes.push(preflight(&envoy, &precedence));
             }
             rendered.routes.push(RankedRoute { precedence, body: envoy.encode_to_vec().into() });
@@ -117,6 +122,14 @@ impl Forward {
         Self(references.iter().enumerate().map(share).collect())
     }
 
+    /// Each backend gets the cluster of a policy that says how to connect.
+    pub(super) fn connect_as(&mut self, settings: Option<&Settings>) {
+        let Some(settings) = settings else { return };
+        for cluster in self.0.iter_mut().filter_map(|share| share.cluster.as_mut()) {
+            cluster.settings = Some(settings.clone());
+        }
+    }
+
     /// Every backend's cluster, those of weight 0 included: they may be given weight at any time.
     pub(super) fn clusters(&self) -> impl Iterator<Item = ClusterId> + '_ {
         self.0.iter().filter_map(|share| share.cluster.clone())
@@ -160,7 +173,7 @@ impl Forward {
 }
 
 /// Timeouts and retries of a rule.
-fn policies(rule: &HttpRouteRule, action: &mut RouteAction) {
+fn timeouts_and_retries(rule: &HttpRouteRule, action: &mut RouteAction) {
     let HttpRouteTimeouts { request, backend_request } = rule.timeouts.clone().unwrap_or_default();
     let retry = rule.retry.as_ref();
     // The time of one attempt is the time of the request where there is but one attempt.

@@ -8,7 +8,9 @@ use xds_api::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use xds_api::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
 use xds_api::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
-use xds_api::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern};
+use xds_api::envoy::r#type::matcher::v3::{
+    ListMatcher, RegexMatcher, StringMatcher, ValueMatcher, list_matcher, string_matcher::MatchPattern, value_matcher,
+};
 
 use super::precedence::{PathRank, Precedence};
 
@@ -22,6 +24,32 @@ pub(crate) fn regex(pattern: &str) -> RegexMatcher {
 
 pub(crate) fn by_regex(pattern: &str) -> StringMatcher {
     StringMatcher { match_pattern: Some(MatchPattern::SafeRegex(regex(pattern))), ..StringMatcher::default() }
+}
+
+pub(crate) fn exactly_any_case(value: &str) -> StringMatcher {
+    StringMatcher { ignore_case: true, ..exactly(value) }
+}
+
+pub(crate) fn is_text(value: &str) -> ValueMatcher {
+    ValueMatcher { match_pattern: Some(value_matcher::MatchPattern::StringMatch(exactly(value))) }
+}
+
+/// A list of texts that has the value among them.
+pub(crate) fn one_of_texts(value: &str) -> ValueMatcher {
+    let list = ListMatcher { match_pattern: Some(list_matcher::MatchPattern::OneOf(Box::new(is_text(value)))) };
+    ValueMatcher { match_pattern: Some(value_matcher::MatchPattern::ListMatch(Box::new(list))) }
+}
+
+/// A text as a regular expression that matches nothing else.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for character in text.chars() {
+        if !(character.is_ascii_alphanumeric() || matches!(character, '/' | '-' | '_') || !character.is_ascii()) {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted
 }
 
 pub(crate) fn header(name: &str, value: StringMatcher) -> HeaderMatcher {

@@ -12,6 +12,7 @@ mod grpc;
 mod http;
 mod matches;
 mod precedence;
+mod ruled;
 
 use std::collections::BTreeSet;
 
@@ -20,9 +21,12 @@ use kinds::{Kind, ObjectId};
 use smol_str::SmolStr;
 
 pub(crate) use backends::resolve as resolve_backend;
+pub(crate) use cors::{allowed_origin, joined};
+pub(crate) use filters::literal;
 pub(crate) use filters::{Effects, Refused};
-pub(crate) use matches::exactly;
+pub(crate) use matches::{by_regex, exactly, exactly_any_case, header as matching, is_text, one_of_texts, quoted};
 pub(crate) use precedence::{PathRank, Precedence};
+pub(crate) use ruled::Ruled;
 
 use crate::attach::{Parents, Plan, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
@@ -60,9 +64,10 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
     if !matches!(planned.protocol, Protocol::Http | Protocol::Https) {
         return crate::l4::evaluate(object, planned, hostnames, view);
     }
+    let ruled = Ruled::gather(route, listener, view);
     let rendered = match route.kind {
-        Kind::HttpRoute => http::render(object, planned, view),
-        Kind::GrpcRoute => grpc::render(object, view),
+        Kind::HttpRoute => http::render(object, planned, &ruled, view),
+        Kind::GrpcRoute => grpc::render(object, &ruled, view),
         _ => Rendered::default(),
     };
     let hcm = planned.hcm();

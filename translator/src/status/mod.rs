@@ -19,6 +19,9 @@ pub(crate) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
             route::of_route(id, view)
         }
         Kind::BackendTlsPolicy => policy::of_backend_tls_policy(id, view),
+        Kind::SecurityPolicy | Kind::BackendTrafficPolicy | Kind::ClientTrafficPolicy => {
+            crate::policy::status::evaluate(id, view)
+        }
         _ => Outcome::default(),
     }
 }

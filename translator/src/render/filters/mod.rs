@@ -6,8 +6,12 @@
 //! read; none is.
 
 mod cors;
+pub(crate) mod csrf;
+pub(crate) mod guards;
+pub(crate) mod rbac;
 mod router;
 pub(crate) mod table_fallback;
+pub(crate) mod traffic;
 
 use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
@@ -16,13 +20,23 @@ use xds_api::google::protobuf::Any;
 pub(crate) use cors::CORS;
 
 /// The order in which a request meets the filters.
-const CHAIN: [fn() -> (&'static str, Any); 3] = [table_fallback::install, cors::install, router::install];
+const CHAIN: [fn() -> HttpFilter; 10] = [
+    || installed(table_fallback::install()),
+    || installed(cors::install()),
+    || installed(csrf::install()),
+    || guards::install(0),
+    || guards::install(1),
+    || guards::install(2),
+    || guards::install(3),
+    || installed(rbac::install()),
+    || installed(traffic::install()),
+    || installed(router::install()),
+];
 
 pub(crate) fn chain() -> Vec<HttpFilter> {
-    let filter = |(name, config): (&str, Any)| HttpFilter {
-        name: name.to_owned(),
-        config_type: Some(ConfigType::TypedConfig(config)),
-        ..HttpFilter::default()
-    };
-    CHAIN.iter().map(|install| filter(install())).collect()
+    CHAIN.iter().map(|install| install()).collect()
+}
+
+fn installed((name, config): (&str, Any)) -> HttpFilter {
+    HttpFilter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(config)), ..HttpFilter::default() }
 }

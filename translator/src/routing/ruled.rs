@@ -1,0 +1,87 @@
+//! The policies in force for a route's rules, ready to be put on Envoy routes.
+
+use kinds::ObjectId;
+use xds_api::envoy::config::route::v3::{Route, RouteAction};
+
+use crate::engine::{UnitId, View};
+use crate::names::{ListenerId, Settings};
+use crate::policy::{Effective, Security, Traffic};
+
+pub(crate) struct Ruled<'a> {
+    route: ObjectId,
+    rules: Vec<Rule<'a>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Rule<'a> {
+    security: Option<&'a Security>,
+    traffic: Option<&'a Traffic>,
+    /// A policy is in force of which nothing is known: its routes are closed.
+    unknown: bool,
+}
+
+impl<'a> Ruled<'a> {
+    pub(crate) fn gather(route: &ObjectId, listener: &ListenerId, view: &View<'a>) -> Self {
+        let effective = view.made::<Effective>(UnitId::Effective(route.clone(), listener.clone()));
+        let rule = |in_force: &crate::policy::effective::InForce| {
+            let security = in_force
+                .security
+                .as_ref()
+                .map(|chain| view.made::<Security>(UnitId::Security(listener.gateway.clone(), chain.clone())));
+            let traffic = in_force.traffic.as_ref().map(|chain| view.made::<Traffic>(UnitId::Traffic(chain.clone())));
+            Rule {
+                unknown: security.is_some_and(|found| found.is_none()),
+                security: security.flatten(),
+                traffic: traffic.flatten(),
+            }
+        };
+        let rules = effective.into_iter().flat_map(|effective| effective.rules.iter().map(rule)).collect();
+        Self { route: route.clone(), rules }
+    }
+
+    pub(crate) fn rule(&self, index: usize) -> RulePolicies<'_> {
+        RulePolicies { route: &self.route, rule: self.rules.get(index).copied().unwrap_or_default() }
+    }
+}
+
+/// The policies in force for one rule.
+pub(crate) struct RulePolicies<'a> {
+    route: &'a ObjectId,
+    rule: Rule<'a>,
+}
+
+impl RulePolicies<'_> {
+    /// Whether the rule answers 500: a policy that cannot be had must not be left out.
+    pub(crate) fn refused(&self) -> bool {
+        self.rule.unknown
+            || self.rule.security.is_some_and(|security| !security.problems.is_empty())
+            || self.rule.traffic.is_some_and(|traffic| !traffic.problems.is_empty())
+    }
+
+    pub(crate) fn settings(&self) -> Option<&Settings> {
+        self.rule.traffic.and_then(|traffic| traffic.settings.as_ref())
+    }
+
+    pub(crate) fn cors(&self) -> bool {
+        self.rule.security.is_some_and(|security| security.cors)
+    }
+
+    /// Puts the orders of the policies on a route. What the rule itself says comes later and replaces them.
+    pub(crate) fn apply(&self, envoy: &mut Route, rule: Option<&str>) {
+        let security = self.rule.security.iter().flat_map(|security| &security.orders);
+        let traffic = self.rule.traffic.iter().flat_map(|traffic| &traffic.orders);
+        let orders = security.chain(traffic).map(|(name, order)| ((*name).to_owned(), order.clone()));
+        envoy.typed_per_filter_config.extend(orders);
+        if let Some(traffic) = self.rule.traffic {
+            traffic.route.apply(envoy);
+            let ObjectId { kind, namespace, name } = self.route;
+            envoy.stat_prefix = traffic.route.stat_prefix(kind.name(), namespace, name, rule);
+        }
+    }
+
+    pub(crate) fn apply_to_action(&self, action: &mut RouteAction) {
+        if let Some(traffic) = self.rule.traffic {
+            traffic.route.apply_to_action(action);
+        }
+    }
+}
