@@ -60,7 +60,6 @@ fn fault(written: &FaultInjection) -> HttpFault {
             Some(FaultDelay {
                 fault_delay_secifier: Some(FaultDelaySecifier::FixedDelay(duration(delay.fixed_delay?.0))),
                 percentage: Some(share(delay.percentage)),
-                ..FaultDelay::default()
             })
         }),
         abort: written.abort.as_ref().map(|abort| FaultAbort {
