@@ -41,8 +41,8 @@ impl From<Full> for Unanswered {
     }
 }
 
-/// What one descriptor is held against.
-struct Limited<'a> {
+/// What one descriptor wants of which counter, and the limit it is held against.
+struct Claim<'a> {
     unit: Unit,
     requests: u32,
     name: &'a str,
@@ -69,7 +69,7 @@ enum Met<'a> {
     /// No limit applies, or one that another replaces.
     Nothing,
     Unlimited(&'a RuleStats),
-    Limited(Box<Limited<'a>>),
+    Limited(Box<Claim<'a>>),
 }
 
 /// The answer to `request` at `now`. `unknown_cost` is reserved where nothing is known about a cost.
@@ -136,7 +136,7 @@ fn meet<'a>(
             let open = entries.iter().map(|entry| (entry.key.as_str().into(), None)).collect();
             let template = Template::new(Shape { domain: Arc::clone(&domain.name), unit, entries: open });
             let key = Key::new(&template, pairs, counters.seed(), &mut buffer);
-            let held = Limited { unit, requests, name: "", shadow: false, quota: false, key, stats: None, ask };
+            let held = Claim { unit, requests, name: "", shadow: false, quota: false, key, stats: None, ask };
             return Met::Limited(Box::new(held));
         }
         match rule {
@@ -145,7 +145,7 @@ fn meet<'a>(
                 // Replacing what knows no limit changes nothing.
                 RuleKind::Unlimited => Met::Unlimited(&rule.stats),
                 RuleKind::Limited { .. } if replaced(rule) => Met::Nothing,
-                RuleKind::Limited { unit, requests, template } => Met::Limited(Box::new(Limited {
+                RuleKind::Limited { unit, requests, template } => Met::Limited(Box::new(Claim {
                     unit: *unit,
                     requests: *requests,
                     name: &rule.name,
@@ -282,7 +282,7 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn add(&mut self, limit: &Limited<'_>, outcome: &Outcome) {
+    fn add(&mut self, limit: &Claim<'_>, outcome: &Outcome) {
         let over = outcome.over && !limit.shadow;
         if limit.quota {
             self.quotas += 1;
@@ -297,7 +297,7 @@ impl Verdict {
     }
 }
 
-impl Limited<'_> {
+impl Claim<'_> {
     fn ask(&self, counters: &Counters, doomed: bool, now: Seconds) -> Result<Outcome, Full> {
         let limit = u64::from(self.requests);
         let outcome = match &self.ask {

@@ -117,7 +117,13 @@ fn misfit(text: &str) -> Misfit {
 #[test]
 fn what_does_not_fit_says_where() {
     let cases = [
-        ("name: a\nnaem: b\n", "naem", 2, 1, "unknown field \"naem\" of envoy.config.cluster.v3.Cluster"),
+        (
+            "name: a\nnaem: b\n",
+            "naem",
+            2,
+            1,
+            "unknown field \"naem\" of envoy.config.cluster.v3.Cluster; did you mean \"name\"?",
+        ),
         ("name: 5\n", "name", 1, 7, "expected text, found a number: quote it"),
         ("connect_timeout: 5\n", "connect_timeout", 1, 18, "expected a duration, as 1.5s, found a number"),
         ("connect_timeout: 5m\n", "connect_timeout", 1, 18, "\"5m\" is no duration: write seconds, as 1.5s"),
@@ -136,7 +142,7 @@ fn what_does_not_fit_says_where() {
             "transport_socket.typed_config.snii",
             4,
             5,
-            "unknown field \"snii\" of envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "unknown field \"snii\" of envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext; did you mean \"sni\"?",
         ),
         (
             "typed_extension_protocol_options:\n  x:\n    '@type': a/b.C\n",

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,26 +76,36 @@ impl Counters {
         Ok(saved)
     }
 
-    /// Reads what [`Self::save`] wrote; a file that does not exist is nothing spent.
+    /// Reads what [`Self::save`] wrote; a file that does not exist is nothing spent. The file is read twice, the first
+    /// time for its checksum, so that it is never in memory as a whole and nothing is taken from a damaged one.
     pub(crate) fn load(&self, path: &Path, now: Seconds) -> Result<usize, StateError> {
-        let mut bytes = Vec::new();
-        match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            Err(source) => return Err(StateError::Io { path: path.to_owned(), source }),
-        }
+        let fail = |source| StateError::Io { path: path.to_owned(), source };
         let damaged = |reason| StateError::Damaged { path: path.to_owned(), reason };
-        let (body, digest) = bytes.split_last_chunk::<8>().ok_or_else(|| damaged("the file is cut off"))?;
-        let mut whole = Xxh3::new();
-        whole.update(body);
-        if whole.digest() != u64::from_le_bytes(*digest) {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(fail(error)),
+        };
+        let length =
+            file.metadata().map_err(fail)?.len().checked_sub(8).ok_or_else(|| damaged("the file is cut off"))?;
+        if !is_whole(&file, length).map_err(fail)? {
             return Err(damaged("the checksum is wrong"));
         }
-        let mut body = body.strip_prefix(MAGIC.as_slice()).ok_or_else(|| damaged("not a file of this version"))?;
+        let mut file = file;
+        file.rewind().map_err(fail)?;
+        let mut body = BufReader::with_capacity(1 << 20, file).take(length);
+        let mut magic = [0; MAGIC.len()];
+        body.read_exact(&mut magic).map_err(fail)?;
+        if magic != *MAGIC {
+            return Err(damaged("not a file of this version"));
+        }
         let mut templates: BTreeMap<Shape, Arc<Template>> = BTreeMap::new();
         let mut loaded = 0;
-        while !body.is_empty() {
-            let saved = Saved::decode_length_delimited(&mut body).map_err(|_| damaged("a counter cannot be read"))?;
+        let mut buffer = Vec::new();
+        while let Some(length) = next_length(&mut body).map_err(fail)? {
+            buffer.resize(length, 0);
+            body.read_exact(&mut buffer).map_err(fail)?;
+            let saved = Saved::decode(buffer.as_slice()).map_err(|_| damaged("a counter cannot be read"))?;
             loaded += usize::from(self.restore(&saved, &mut templates, now));
         }
         Ok(loaded)
@@ -124,6 +134,42 @@ impl Counters {
         });
         restored.is_ok()
     }
+}
+
+/// Whether the checksum behind the first `length` bytes is theirs.
+fn is_whole(file: &File, length: u64) -> io::Result<bool> {
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut digest = Xxh3::new();
+    let mut left = length;
+    while left > 0 {
+        let bytes = reader.fill_buf()?;
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+        let Some(bytes) = bytes.get(..count).filter(|bytes| !bytes.is_empty()) else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        digest.update(bytes);
+        reader.consume(count);
+        left -= count as u64;
+    }
+    let mut expected = [0; 8];
+    reader.read_exact(&mut expected)?;
+    Ok(digest.digest() == u64::from_le_bytes(expected))
+}
+
+/// The length that stands before a message; `None` at the end.
+fn next_length(reader: &mut impl BufRead) -> io::Result<Option<usize>> {
+    let mut length = 0_u64;
+    for shift in (0..35).step_by(7) {
+        let Some(byte) = reader.fill_buf()?.first().copied() else {
+            return if shift == 0 { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        };
+        reader.consume(1);
+        length |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return usize::try_from(length).map(Some).map_err(|_| io::ErrorKind::InvalidData.into());
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
 }
 
 fn encode(shard: &Shard, now: Seconds, buffer: &mut Vec<u8>) -> usize {

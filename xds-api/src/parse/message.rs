@@ -34,6 +34,15 @@ pub(super) fn message(descriptor: &MessageDescriptor, node: &Node, path: &Path<'
     }
 }
 
+/// The field whose name is closest to what was written, if it is close.
+fn nearest(descriptor: &MessageDescriptor, written: &str) -> Option<String> {
+    let written = crate::wkt::snake_case(written);
+    let names =
+        descriptor.fields().map(|field| (strsim::osa_distance(field.name(), &written), field.name().to_owned()));
+    let (distance, name) = names.min()?;
+    (distance <= 2 && distance < written.len() / 2).then_some(name)
+}
+
 /// A field of a `oneof` is encoded where the first field of that `oneof` stands, as the generated types do it.
 fn rank(field: &FieldDescriptor) -> u32 {
     let first = field.containing_oneof().and_then(|oneof| oneof.fields().map(|f| f.number()).min());
@@ -50,7 +59,10 @@ pub(super) fn fields<'n>(
     for (key, node) in entries {
         let known = descriptor.get_field_by_name(&key.text).or_else(|| descriptor.get_field_by_json_name(&key.text));
         let Some(field) = known else {
-            let reason = format!("unknown field {:?} of {}", key.text, descriptor.full_name());
+            let mut reason = format!("unknown field {:?} of {}", key.text, descriptor.full_name());
+            if let Some(near) = nearest(descriptor, &key.text) {
+                reason += &format!("; did you mean {near:?}?");
+            }
             return Err(misfit(&path.join(Step::Field(&key.text)), key.at, reason));
         };
         let name = field.name().to_owned();
