@@ -1,6 +1,8 @@
 //! One thread through every layer: a directory, the graph, units, resources, a snapshot, xDS, a stock Envoy that answers a
 //! request; then an edit, and the new answer.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use testkit::{Chancery, Echo, Envoy, HttpClient, eventually, free_port};

@@ -30,6 +30,8 @@ pub struct Origin {
     first_line: usize,
     /// Where in the document the object stands: not empty for items of a `List`.
     prefix: FieldPath,
+    /// A position within the document that is known by itself, where the document cannot be parsed.
+    exact: Option<Position>,
 }
 
 impl fmt::Debug for Origin {
@@ -42,18 +44,31 @@ impl fmt::Debug for Origin {
 impl Origin {
     #[must_use]
     pub fn in_file(file: Arc<str>, text: Arc<str>, bytes: Range<usize>, first_line: usize) -> Self {
-        Self { file, text, bytes, first_line, prefix: FieldPath::root() }
+        Self { file, text, bytes, first_line, prefix: FieldPath::root(), exact: None }
     }
 
     /// For objects that no file holds.
     #[must_use]
     pub fn without_text(file: impl Into<Arc<str>>) -> Self {
-        Self { file: file.into(), text: Arc::from(""), bytes: 0..0, first_line: 0, prefix: FieldPath::root() }
+        Self {
+            file: file.into(),
+            text: Arc::from(""),
+            bytes: 0..0,
+            first_line: 0,
+            prefix: FieldPath::root(),
+            exact: None,
+        }
     }
 
     #[must_use]
     pub(crate) fn at(&self, prefix: FieldPath) -> Self {
         Self { prefix, ..self.clone() }
+    }
+
+    /// The same document, for a finding at a line and column of the file.
+    #[must_use]
+    pub(crate) fn at_position(&self, position: Position) -> Self {
+        Self { exact: Some(position), ..self.clone() }
     }
 
     /// The text of the document.
@@ -83,6 +98,9 @@ impl Origin {
     pub fn locate(&self, path: &FieldPath) -> Option<Position> {
         if !self.has_text() {
             return None;
+        }
+        if self.exact.is_some() {
+            return self.exact;
         }
         let Ok(root) = serde_saphyr::from_str::<Spanned<Node>>(self.text()) else { return Some(self.start()) };
         let mut at = root.referenced;

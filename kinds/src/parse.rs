@@ -32,8 +32,8 @@ pub fn parse_document(origin: &Origin) -> Vec<Parsed> {
                 line: origin.start().line + usize::try_from(location.line()).unwrap_or(1).saturating_sub(1),
                 column: usize::try_from(location.column()).unwrap_or(1),
             });
-            let message = format!("not valid YAML at line {}, column {}: {}", at.line, at.column, plain(&error));
-            let diagnostic = Diagnostic::error("invalid-yaml", place(origin, ""), message)
+            let place = Place { origin: origin.at_position(at), path: FieldPath::root() };
+            let diagnostic = Diagnostic::error("invalid-yaml", place, format!("not valid YAML: {}", plain(&error)))
                 .help("the other documents of the file are read all the same");
             vec![Parsed::Refused(guess_identity(origin.text()), vec![diagnostic])]
         }
@@ -73,6 +73,15 @@ fn parse_object(mut value: Value, origin: &Origin) -> Parsed {
         let message = format!("skipped: {kind_name} `{name}` ({api_version}) is not a kind that is translated");
         return Parsed::Skipped(Diagnostic::info("kind-not-translated", place(origin, "kind"), message));
     };
+    for field in ["name", "namespace"] {
+        let written = value.pointer(&format!("/metadata/{field}"));
+        if written.is_some_and(|written| !written.is_string() && !written.is_null()) {
+            let message = format!("metadata.{field} is not a string");
+            let found = Diagnostic::error("invalid-field", place(origin, &format!("metadata.{field}")), message)
+                .help("put it in quotes: YAML reads words like no, on and numbers as something else");
+            return Parsed::Refused(None, vec![found]);
+        }
+    }
     let namespace = text_at(&value, "/metadata/namespace").unwrap_or(DEFAULT_NAMESPACE);
     let name = text_at(&value, "/metadata/name").unwrap_or_default();
     let id = ObjectId::new(kind, namespace, name);
@@ -129,7 +138,8 @@ fn place(origin: &Origin, path: &str) -> Place {
 /// The parser's message without its own rendering of the snippet: positions and snippets are ours to print.
 fn plain(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
-    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    first.split(" at line ").next().unwrap_or(first).to_owned()
 }
 
 /// Which object a document that does not parse was meant to be, by its unindented lines: its last good version stays

@@ -55,9 +55,9 @@ fn one(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
 /// The bytes from a position to the end of what stands there on the line.
 fn span(text: &str, position: Position) -> std::ops::Range<usize> {
     let line_start: usize = text.split_inclusive('\n').take(position.line - 1).map(str::len).sum();
-    let line = text[line_start..].lines().next().unwrap_or_default();
+    let line = text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
     let column: usize = line.chars().take(position.column - 1).map(char::len_utf8).sum();
-    let rest = line[column..].split(" #").next().unwrap_or_default().trim_end();
+    let rest = line.get(column..).unwrap_or_default().split(" #").next().unwrap_or_default().trim_end();
     let start = line_start + column;
     start..start + rest.len().max(usize::from(start < text.len()))
 }

@@ -213,12 +213,15 @@ pub(crate) enum SecretId {
     Authorities(Vec<ObjectId>),
     /// A secret that a filter sends: an OAuth client's, or the key by which a filter signs its cookies.
     Generic(ObjectId, SmolStr),
+    /// The roots of the machine that Envoy runs on.
+    SystemAuthorities,
 }
 
 impl fmt::Display for SecretId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Certificate(id) => write!(f, "certificate/{}/{}", id.namespace, id.name),
+            Self::SystemAuthorities => f.write_str("authorities/system"),
             Self::Authorities(ids) => {
                 f.write_str("authorities")?;
                 for id in ids {

@@ -9,6 +9,8 @@ pub struct Options {
     pub controllers: Vec<String>,
     /// The domain in which Services without EndpointSlices are looked up.
     pub cluster_domain: String,
+    /// The file, where Envoy runs, with the roots that `wellKnownCACertificates: System` means.
+    pub system_roots: String,
 }
 
 impl Default for Options {
@@ -20,6 +22,7 @@ impl Default for Options {
                 "kgateway.dev/kgateway".to_owned(),
             ],
             cluster_domain: "cluster.local".to_owned(),
+            system_roots: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
         }
     }
 }

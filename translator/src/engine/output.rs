@@ -30,10 +30,13 @@ pub struct GroupChange {
 /// name is that it is there.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
-    groups: BTreeMap<ObjectId, BTreeMap<(ResourceType, Arc<str>), Option<Resource>>>,
+    groups: BTreeMap<ObjectId, Pending>,
     statuses: BTreeMap<ObjectId, Option<Arc<Status>>>,
     diagnostics_changed: bool,
 }
+
+/// The last word on each name: a resource, or that it is gone.
+type Pending = BTreeMap<(ResourceType, Arc<str>), Option<Resource>>;
 
 impl Collector {
     pub(crate) fn diagnostics_changed(&mut self) {

@@ -55,6 +55,12 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
             Protocol::Http | Protocol::Unknown => {}
         }
     }
+    // Without a route there is nobody to take connections, and Envoy refuses a listener that has no chain.
+    let takes_nothing =
+        envoy.default_filter_chain.is_none() && envoy.filter_chains.is_empty() && envoy.listener_filters.is_empty();
+    if takes_nothing {
+        return Outcome { demands, ..Outcome::default() };
+    }
     let reads_server_name = listeners
         .iter()
         .any(|l| matches!(l.protocol, Protocol::Https | Protocol::TlsPassthrough | Protocol::TlsTerminate));

@@ -20,6 +20,7 @@ pub(crate) fn evaluate(id: &SecretId, view: &View<'_>) -> Outcome {
         SecretId::Certificate(object) => certificate(object, view),
         SecretId::Authorities(objects) => authorities(objects, view),
         SecretId::Generic(object, key) => generic(object, key, view),
+        SecretId::SystemAuthorities => Some(system(&view.options.system_roots)),
     };
     let Some(content) = content else { return Outcome::default() };
     let name = id.to_string();
@@ -54,6 +55,11 @@ fn authorities(ids: &[ObjectId], view: &View<'_>) -> Option<Type> {
         trusted_ca: Some(bytes(&pem)),
         ..CertificateValidationContext::default()
     }))
+}
+
+fn system(path: &str) -> Type {
+    let file = DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..DataSource::default() };
+    Type::ValidationContext(CertificateValidationContext { trusted_ca: Some(file), ..Default::default() })
 }
 
 fn authority(id: &ObjectId, view: &View<'_>) -> Option<Vec<u8>> {

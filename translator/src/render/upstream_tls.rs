@@ -5,7 +5,6 @@ use kinds::{FieldPath, Kind, Object, ObjectId};
 use xds_api::any;
 use xds_api::envoy::config::cluster::v3::Cluster;
 use xds_api::envoy::config::core::v3::{TransportSocket, transport_socket};
-use xds_api::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::SystemRootCerts;
 use xds_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -29,24 +28,21 @@ pub(crate) fn apply(
 ) {
     let Some(policy) = policy_for(id, view) else { return };
     let Some(spec) = policy.spec::<BackendTlsPolicySpec>() else { return };
-    let authorities = authorities(policy, spec, view);
-    if let Some(authorities) = &authorities {
-        demands.push(UnitId::Secret(gateway.clone(), authorities.clone()));
-    }
     let system = matches!(spec.validation.well_known_ca_certificates, Some(WellKnownCaCertificates::System));
+    let authorities = if system { Some(SecretId::SystemAuthorities) } else { authorities(policy, spec, view) };
+    // Without authorities nothing can be trusted: the name of a secret that never comes keeps the cluster from sending
+    // anything unverified.
+    let authorities = authorities.unwrap_or(SecretId::Authorities(Vec::new()));
+    demands.push(UnitId::Secret(gateway.clone(), authorities.clone()));
     let own = CertificateValidationContext {
-        system_root_certs: system.then(SystemRootCerts::default),
         match_typed_subject_alt_names: names(spec),
         ..CertificateValidationContext::default()
     };
-    let validation = match &authorities {
-        Some(authorities) => ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
-            default_validation_context: Some(own),
-            validation_context_sds_secret_config: Some(sds(authorities)),
-            ..CombinedCertificateValidationContext::default()
-        }),
-        None => ValidationContextType::ValidationContext(own),
-    };
+    let validation = ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+        default_validation_context: Some(own),
+        validation_context_sds_secret_config: Some(sds(&authorities)),
+        ..CombinedCertificateValidationContext::default()
+    });
     let context = UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             validation_context_type: Some(validation),

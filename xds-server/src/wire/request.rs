@@ -89,7 +89,7 @@ fn build_version(node: &Node) -> String {
     match &node.user_agent_version_type {
         Some(UserAgentVersionType::UserAgentVersion(version)) => version.clone(),
         Some(UserAgentVersionType::UserAgentBuildVersion(build)) => {
-            let version = build.version.clone().unwrap_or_default();
+            let version = build.version.unwrap_or_default();
             format!("{}.{}.{}", version.major_number, version.minor_number, version.patch)
         }
         None => String::new(),
