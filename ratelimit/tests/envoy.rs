@@ -1,40 +1,24 @@
 //! Reservations through a stock Envoy: its rate limit filter reserves, its gRPC access log settles.
-//!
-//! Envoy is the file that `ENVOY_BIN` names, or `envoy` on the path; without it there is nothing to show.
 
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 mod common;
-#[path = "common/stock.rs"]
-mod stock;
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::config;
 use ratelimit::{Filter, Options, RateLimiter};
-use stock::{Process, free_port};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-
-fn envoy() -> Option<PathBuf> {
-    let named = std::env::var_os("ENVOY_BIN").map(PathBuf::from);
-    let on_path =
-        || std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("envoy")).find(|f| f.is_file());
-    let found = named.or_else(on_path).filter(|file| file.is_file());
-    if found.is_none() {
-        eprintln!("SKIPPED: no Envoy; name one with ENVOY_BIN");
-    }
-    found
-}
+use testkit::{Envoy, HttpClient, Reply, envoy_binary, eventually, free_port};
+use tokio::net::TcpListener;
 
 /// A listener whose requests say what they are expected to cost (`x-estimate`), and whose answers say what they did
 /// (`x-tokens`, which the model behind it takes from the request).
 fn bootstrap(http: u16, model: u16, service: u16) -> String {
     format!(
         r#"
+admin:
+  address: {{socket_address: {{address: 127.0.0.1, port_value: {{admin}}}}}}
 static_resources:
   listeners:
   - name: http
@@ -134,59 +118,37 @@ static_resources:
 struct Gateway {
     limiter: Arc<RateLimiter>,
     http: u16,
-    _envoy: Process,
-    _directory: tempfile::TempDir,
+    _envoy: Envoy,
 }
 
 impl Gateway {
     async fn start(limits: &str) -> Option<Self> {
-        let envoy = envoy()?;
+        if let Err(error) = envoy_binary() {
+            eprintln!("SKIPPED: {error}");
+            return None;
+        }
         let limiter = RateLimiter::new(&Options::default());
         limiter.apply(&[config(limits)]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (service, http) = (listener.local_addr().unwrap().port(), free_port());
         tokio::spawn(ratelimit::serve(Arc::clone(&limiter), listener, None, std::future::pending()));
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("envoy.yaml");
-        std::fs::write(&file, bootstrap(http, free_port(), service)).unwrap();
-        let child = Command::new(envoy)
-            .arg("-c")
-            .arg(&file)
-            .args(["--use-dynamic-base-id", "--concurrency", "1", "-l", "error"])
-            .stdout(Stdio::null())
-            .spawn();
-        let gateway = Self { limiter, http, _envoy: Process(child.unwrap()), _directory: directory };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", http)).await.is_err() {
-            assert!(Instant::now() < deadline, "Envoy does not listen");
-            tokio::task::yield_now().await;
-        }
-        Some(gateway)
+        let envoy = Envoy::start(&bootstrap(http, free_port(), service)).await.unwrap();
+        Some(Self { limiter, http, _envoy: envoy })
     }
 
-    /// The answer's head.
-    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.http)).await.unwrap();
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        let client =
+            headers.iter().fold(HttpClient::new(self.http), |client, (name, value)| client.header(name, value));
+        client.get(path).await.unwrap()
     }
 
-    /// Spent and reserved, once nothing is reserved any more.
+    /// What is spent, once nothing is reserved any more.
     async fn settled(&self) -> u64 {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
+        eventually("everything is settled", Duration::from_secs(10), || async {
             let page = self.limiter.list(&Filter::default(), ratelimit::now());
-            let counter = page.counters.first();
-            if let Some(counter) = counter.filter(|counter| counter.reserved == 0) {
-                return counter.spent;
-            }
-            assert!(Instant::now() < deadline, "not settled: {counter:?}");
-            tokio::task::yield_now().await;
-        }
+            page.counters.first().filter(|counter| counter.reserved == 0).map(|counter| counter.spent)
+        })
+        .await
     }
 }
 
@@ -197,22 +159,20 @@ async fn the_filter_reserves_and_the_access_log_settles() {
     let ask =
         |estimate: &'static str, cost: &'static str| [("x-user", "a"), ("x-estimate", estimate), ("x-cost", cost)];
     let answer = gateway.get("/", &ask("300", "120")).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("x-ratelimit-remaining: 700"), "{answer}");
+    assert_eq!((answer.status.as_u16(), answer.header("x-ratelimit-remaining")), (200, Some("700")));
     assert_eq!(gateway.settled().await, 120);
     // An error without a cost spends nothing; a success without one spends what was held.
     let no_cost = [("x-user", "a"), ("x-estimate", "200")];
-    assert!(gateway.get("/broken", &no_cost).await.starts_with("HTTP/1.1 503"));
+    assert_eq!(gateway.get("/broken", &no_cost).await.status, 503);
     assert_eq!(gateway.settled().await, 120);
-    assert!(gateway.get("/", &no_cost).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(gateway.get("/", &no_cost).await.status, 200);
     assert_eq!(gateway.settled().await, 320);
-    assert!(gateway.get("/", &ask("10", "680")).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(gateway.get("/", &ask("10", "680")).await.status, 200);
     assert_eq!(gateway.settled().await, 1000);
     let refused = gateway.get("/", &ask("1", "1")).await;
-    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
-    assert!(
-        refused.contains("x-envoy-ratelimited: true") && refused.contains("x-ratelimit-limit: 1000, 1000;w=31536000")
-    );
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("x-envoy-ratelimited"), Some("true"));
+    assert_eq!(refused.header("x-ratelimit-limit"), Some("1000, 1000;w=31536000"));
     assert_eq!(gateway.settled().await, 1000);
 }
 
@@ -233,10 +193,10 @@ async fn many_clients_at_once_stay_within_a_budget() {
                     let cost = 50 + (client * 7919 + round * 104_729) % 101;
                     let headers = [("x-user", "a"), ("x-estimate", "0"), ("x-cost", &cost.to_string())];
                     let answer = gateway.get("/", &headers).await;
-                    if answer.starts_with("HTTP/1.1 429") {
+                    if answer.status == 429 {
                         break;
                     }
-                    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                    assert_eq!(answer.status, 200);
                     spent += cost;
                 }
                 spent
@@ -249,8 +209,7 @@ async fn many_clients_at_once_stay_within_a_budget() {
     }
     assert_eq!(gateway.settled().await, spent, "exact");
     // Who was turned away while others held the rest may still use it.
-    while gateway.get("/", &[("x-user", "a"), ("x-estimate", "0"), ("x-cost", "100")]).await.starts_with("HTTP/1.1 200")
-    {
+    while gateway.get("/", &[("x-user", "a"), ("x-estimate", "0"), ("x-cost", "100")]).await.status == 200 {
         spent += 100;
     }
     assert_eq!(gateway.settled().await, spent);

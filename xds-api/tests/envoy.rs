@@ -1,6 +1,4 @@
 //! The field rules against the judge: what a stock Envoy says to the same clusters and listeners.
-//!
-//! Envoy is the file that `ENVOY_BIN` names, or `envoy` on the path; without it there is nothing to compare with.
 
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
@@ -13,14 +11,7 @@ use xds_api::{message_from_value, message_to_yaml, validate_message};
 const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
 
 fn envoy() -> Option<PathBuf> {
-    let named = std::env::var_os("ENVOY_BIN").map(PathBuf::from);
-    let on_path =
-        || std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("envoy")).find(|f| f.is_file());
-    let found = named.or_else(on_path).filter(|file| file.is_file());
-    if found.is_none() {
-        eprintln!("SKIPPED: no Envoy; name one with ENVOY_BIN");
-    }
-    found
+    testkit::envoy_binary().inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
 }
 
 /// What Envoy says about a configuration: nothing if it takes it.
