@@ -4,14 +4,20 @@ use anyhow::Context;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+use crate::ClientTls;
 
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     port: u16,
     host: Option<String>,
     http2: bool,
+    tls: Option<ClientTls>,
     headers: Vec<(String, String)>,
 }
 
@@ -40,11 +46,82 @@ impl Reply {
     }
 }
 
+/// A reply whose body is still coming. Dropped early, it hangs up.
+#[derive(Debug)]
+pub struct StreamingReply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    body: Incoming,
+    buffer: String,
+}
+
+/// One server-sent event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SseEvent {
+    pub name: Option<String>,
+    pub data: String,
+}
+
+impl SseEvent {
+    /// The data as JSON; null when it is not.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.data).unwrap_or_default()
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut event = Self { name: None, data: String::new() };
+        for line in text.lines() {
+            match line.split_once(':') {
+                Some(("event", name)) => event.name = Some(name.trim_start().to_owned()),
+                Some(("data", data)) => event.data.push_str(data.trim_start()),
+                _ => {}
+            }
+        }
+        event
+    }
+}
+
+impl StreamingReply {
+    /// The next event; none at the end of the stream.
+    ///
+    /// # Errors
+    /// When the stream breaks off.
+    pub async fn next_event(&mut self) -> anyhow::Result<Option<SseEvent>> {
+        loop {
+            if let Some((event, rest)) = self.buffer.split_once("\n\n") {
+                let event = SseEvent::parse(event);
+                self.buffer = rest.to_owned();
+                return Ok(Some(event));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(frame) => {
+                    let data = frame.context("the stream broke off")?.into_data().unwrap_or_default();
+                    self.buffer.push_str(&String::from_utf8_lossy(&data));
+                }
+            }
+        }
+    }
+
+    /// All further events.
+    ///
+    /// # Errors
+    /// When the stream breaks off.
+    pub async fn events(&mut self) -> anyhow::Result<Vec<SseEvent>> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next_event().await? {
+            events.push(event);
+        }
+        Ok(events)
+    }
+}
+
 impl HttpClient {
     /// A client of a port of 127.0.0.1. Each request has a connection of its own.
     #[must_use]
     pub fn new(port: u16) -> Self {
-        Self { port, host: None, http2: false, headers: Vec::new() }
+        Self { port, host: None, http2: false, tls: None, headers: Vec::new() }
     }
 
     #[must_use]
@@ -59,10 +136,16 @@ impl HttpClient {
         self
     }
 
-    /// HTTP/2 without TLS or upgrade.
+    /// HTTP/2: with TLS by negotiation, without it at once.
     #[must_use]
     pub fn http2(mut self) -> Self {
         self.http2 = true;
+        self
+    }
+
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -74,9 +157,44 @@ impl HttpClient {
         self.send(Method::POST, path, body).await
     }
 
+    /// Posts JSON.
+    pub async fn post_json(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<Reply> {
+        self.clone().header("content-type", "application/json").post(path, body.to_string()).await
+    }
+
+    /// Posts JSON and reads the answer as it comes.
+    pub async fn stream_json(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<StreamingReply> {
+        self.clone().header("content-type", "application/json").stream(Method::POST, path, body.to_string()).await
+    }
+
     pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Reply> {
-        let host = self.host.clone().unwrap_or_else(|| format!("127.0.0.1:{}", self.port));
-        let uri = if self.http2 { format!("http://{host}{path}") } else { path.to_owned() };
+        let StreamingReply { status, headers, body, .. } = self.stream(method, path, body).await?;
+        Ok(Reply { status, headers, body: body.collect().await?.to_bytes() })
+    }
+
+    /// Sends a request; ends when the head of the answer is there.
+    pub async fn stream(&self, method: Method, path: &str, body: impl Into<Bytes>) -> anyhow::Result<StreamingReply> {
+        let request = self.request(method, path, body.into())?;
+        let socket = TcpStream::connect(("127.0.0.1", self.port)).await.context("connect")?;
+        socket.set_nodelay(true)?;
+        let response = match &self.tls {
+            None => self.exchange(socket, request).await?,
+            Some(tls) => {
+                let config = tls.config(if self.http2 { b"h2" } else { b"http/1.1" })?;
+                let name = ServerName::try_from(tls.server_name.clone())?;
+                let socket = tokio_rustls::TlsConnector::from(config).connect(name, socket).await.context("TLS")?;
+                self.exchange(socket, request).await?
+            }
+        };
+        let (parts, body) = response.into_parts();
+        Ok(StreamingReply { status: parts.status, headers: parts.headers, body, buffer: String::new() })
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Request<Full<Bytes>>> {
+        let named = self.host.clone().or_else(|| self.tls.as_ref().map(|tls| tls.server_name.clone()));
+        let host = named.unwrap_or_else(|| format!("127.0.0.1:{}", self.port));
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let uri = if self.http2 { format!("{scheme}://{host}{path}") } else { path.to_owned() };
         let mut request = Request::builder().method(method).uri(uri);
         if !self.http2 {
             request = request.header("host", host);
@@ -84,10 +202,15 @@ impl HttpClient {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body.into()))?;
-        let socket = TcpStream::connect(("127.0.0.1", self.port)).await.context("connect")?;
+        Ok(request.body(Full::new(body))?)
+    }
+
+    async fn exchange<S>(&self, socket: S, request: Request<Full<Bytes>>) -> anyhow::Result<http::Response<Incoming>>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let io = TokioIo::new(socket);
-        let response = if self.http2 {
+        Ok(if self.http2 {
             let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
             tokio::spawn(connection);
             sender.send_request(request).await?
@@ -95,9 +218,6 @@ impl HttpClient {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
             tokio::spawn(connection);
             sender.send_request(request).await?
-        };
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(Reply { status: parts.status, headers: parts.headers, body })
+        })
     }
 }

@@ -5,6 +5,8 @@
 mod chancery;
 mod client;
 mod envoy;
+mod socket;
+mod tls;
 mod upstream;
 
 use std::future::Future;
@@ -12,8 +14,10 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 pub use chancery::Chancery;
-pub use client::{HttpClient, Reply};
+pub use client::{HttpClient, Reply, SseEvent, StreamingReply};
 pub use envoy::{Envoy, envoy_binary, validate};
+pub use socket::{TcpEcho, UdpEcho, ask_tcp, ask_udp};
+pub use tls::{Authority, ClientTls, Leaf};
 pub use upstream::Echo;
 
 /// A port of 127.0.0.1 that was free a moment ago.

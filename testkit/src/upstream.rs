@@ -11,13 +11,18 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use serde_json::json;
-use tokio::net::TcpListener;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::{Authority, Leaf};
 
 /// An HTTP server (HTTP/1.1 and HTTP/2) that answers every request with a JSON description of it and its own name.
 ///
-/// A request header `x-echo-status` chooses the status of the answer.
+/// With TLS, the description holds the name that the client asked for, and whether it showed a certificate. A request
+/// header `x-echo-status` chooses the status of the answer.
 #[derive(Debug)]
 pub struct Echo {
     pub port: u16,
@@ -27,10 +32,24 @@ pub struct Echo {
 
 impl Echo {
     pub async fn start(name: &str) -> anyhow::Result<Self> {
+        Self::accept(name, None).await
+    }
+
+    /// With TLS; with an authority, only for clients that have a certificate of it.
+    pub async fn start_tls(name: &str, leaf: &Leaf, clients: Option<&Authority>) -> anyhow::Result<Self> {
+        Self::accept(name, Some(TlsAcceptor::from(leaf.server_config(clients)?))).await
+    }
+
+    async fn accept(name: &str, tls: Option<TlsAcceptor>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let served = Arc::new(AtomicU64::new(0));
-        let task = tokio::spawn(accept(listener, Arc::from(name), served.clone()));
+        let server = Server { name: Arc::from(name), tls, served: served.clone() };
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(server.clone().connection(socket));
+            }
+        });
         Ok(Self { port, served, task })
     }
 
@@ -47,24 +66,40 @@ impl Drop for Echo {
     }
 }
 
-async fn accept(listener: TcpListener, name: Arc<str>, served: Arc<AtomicU64>) {
-    while let Ok((socket, _)) = listener.accept().await {
-        let (name, served) = (name.clone(), served.clone());
+#[derive(Clone)]
+struct Server {
+    name: Arc<str>,
+    tls: Option<TlsAcceptor>,
+    served: Arc<AtomicU64>,
+}
+
+impl Server {
+    async fn connection(self, socket: TcpStream) {
+        let Some(acceptor) = &self.tls else { return self.serve(socket, Value::Null).await };
+        if let Ok(socket) = acceptor.accept(socket).await {
+            let session = socket.get_ref().1;
+            let tls = json!({ "sni": session.server_name(), "client": session.peer_certificates().is_some() });
+            self.serve(socket, tls).await;
+        }
+    }
+
+    async fn serve<S>(&self, socket: S, tls: Value)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let service = service_fn(move |request| {
-            let (name, served) = (name.clone(), served.clone());
+            let (server, tls) = (self.clone(), tls.clone());
             async move {
-                let response = answer(&name, request).await;
-                served.fetch_add(1, Ordering::Relaxed);
+                let response = answer(&server.name, &tls, request).await;
+                server.served.fetch_add(1, Ordering::Relaxed);
                 Ok::<_, Infallible>(response)
             }
         });
-        tokio::spawn(async move {
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
-        });
+        let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
     }
 }
 
-async fn answer(name: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(name: &str, tls: &Value, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let mut headers: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
@@ -78,6 +113,7 @@ async fn answer(name: &str, request: Request<Incoming>) -> Response<Full<Bytes>>
         "path": parts.uri.path_and_query().map(ToString::to_string),
         "host": authority.or_else(|| headers.get("host").and_then(|values| values.first().cloned())),
         "version": format!("{:?}", parts.version),
+        "tls": tls,
         "headers": headers,
         "body": String::from_utf8_lossy(&body),
     });
