@@ -1,0 +1,343 @@
+//! An AIGatewayRoute's rules as one listener serves them: Envoy routes by model.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kinds::ai::{AiGatewayRouteSpec, AiRouteMatch, AiRouteRule, MODEL_HEADER};
+use kinds::gateway::{HeaderMatchType, HttpHeaderMatch};
+use kinds::{FieldPath, Object};
+use prost::Message;
+use smol_str::SmolStr;
+use xds_api::any;
+use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use xds_api::envoy::config::core::v3::HeaderValueOption;
+use xds_api::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryPriority, retry_priority};
+use xds_api::envoy::config::route::v3::route::Action;
+use xds_api::envoy::config::route::v3::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
+};
+use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
+use xds_api::envoy::config::route::v3::weighted_cluster::ClusterWeight;
+use xds_api::envoy::config::route::v3::{RetryPolicy, Route, RouteAction, RouteMatch, WeightedCluster};
+use xds_api::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+
+use super::api::Api;
+use super::backends::{self, Share};
+use super::edits::{EDITS_HEADER, Edits};
+use super::filters::OTHER;
+use super::host::{Listed, seconds};
+use super::pre_route::orders;
+use super::tables::{ModelKey, answer};
+use crate::attach::PlannedListener;
+use crate::engine::{Outcome, Product, UnitId, View};
+use crate::names::{ClusterId, Form, Member, Shard, UNRESOLVED_CLUSTER};
+use crate::render::build::{boolean, duration, header as set_header, uint32};
+use crate::routing::{AttachedRules, Precedence, exactly, header, headers, literal};
+
+/// By which the families of APIs are told apart.
+const API_HEADER: &str = "x-chancery-api";
+/// The time that a request has where nobody says otherwise.
+const USUAL_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct AiRules {
+    pub by_model: BTreeMap<SmolStr, Vec<AiRoute>>,
+    /// Of rules that match models by pattern, or any.
+    pub any: Vec<AiRoute>,
+    pub listed: Vec<Listed>,
+}
+
+/// One match of a rule: the Envoy routes for it, one for each family of APIs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AiRoute {
+    pub precedence: Precedence,
+    pub model: ModelMatch,
+    /// Whether it looks at nothing but the model.
+    pub model_only: bool,
+    pub bodies: Vec<Bytes>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ModelMatch {
+    Named(SmolStr),
+    Pattern(SmolStr),
+    Any,
+}
+
+impl ModelMatch {
+    pub(crate) fn may_be(&self, model: &str) -> bool {
+        match self {
+            Self::Named(name) => name == model,
+            // Envoy has the last word; a pattern that only it understands stays in.
+            Self::Pattern(pattern) => {
+                regex::Regex::new(&format!("^(?:{pattern})$")).map_or(true, |pattern| pattern.is_match(model))
+            }
+            Self::Any => true,
+        }
+    }
+}
+
+impl AiRoute {
+    pub(crate) fn takes_all(&self, model: &str) -> bool {
+        self.model_only
+            && match &self.model {
+                ModelMatch::Named(name) => name == model,
+                ModelMatch::Any => true,
+                ModelMatch::Pattern(_) => false,
+            }
+    }
+}
+
+pub(crate) fn evaluate(
+    route: &Object,
+    listener: &PlannedListener,
+    hostnames: BTreeSet<SmolStr>,
+    view: &View<'_>,
+) -> Outcome {
+    let Some(spec) = route.spec::<AiGatewayRouteSpec>() else { return Outcome::default() };
+    let mut rules = AiRules::default();
+    let mut clusters = BTreeSet::new();
+    for (index, rule) in spec.rules.iter().enumerate() {
+        take(route, index, rule, &mut rules, &mut clusters, view);
+    }
+    let hcm = listener.hcm();
+    let mut demands = Vec::new();
+    for host in &hostnames {
+        let shard = Shard::of(host);
+        demands.push(UnitId::Table(hcm.clone(), shard));
+        if shard != Shard::Default {
+            demands.push(UnitId::Scope(hcm.clone(), host.clone()));
+        }
+        demands.push(UnitId::AiHost(hcm.clone(), host.clone()));
+        demands.push(UnitId::AiList(hcm.clone(), host.clone()));
+        for model in rules.by_model.keys() {
+            let key = ModelKey::Named(model.clone());
+            demands.push(UnitId::ModelTable(hcm.clone(), host.clone(), key.clone()));
+            demands.push(UnitId::ModelScope(hcm.clone(), host.clone(), key));
+        }
+    }
+    let gateway = &listener.id.gateway;
+    demands.extend(clusters.into_iter().map(|id| UnitId::Cluster(gateway.clone(), id)));
+    let product = AttachedRules { hostnames, ai: Some(Arc::new(rules)), ..AttachedRules::default() };
+    Outcome { product: Product::Attached(product.into()), demands, diagnostics: Vec::new() }
+}
+
+fn take(
+    route: &Object,
+    index: usize,
+    rule: &AiRouteRule,
+    rules: &mut AiRules,
+    clusters: &mut BTreeSet<ClusterId>,
+    view: &View<'_>,
+) {
+    let base = FieldPath::from("spec.rules").index(index).field("backendRefs");
+    let shares: Vec<(usize, Option<Share>)> = rule
+        .backend_refs
+        .iter()
+        .enumerate()
+        .map(|(at, reference)| (at, backends::resolve(route, &base.index(at), reference, view).ok()))
+        .collect();
+    let everything = [AiRouteMatch::default()];
+    let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
+    for (position, one) in written.iter().enumerate() {
+        let named = one.headers.iter().find(|header| header.name.eq_ignore_ascii_case(MODEL_HEADER));
+        let model = match named {
+            Some(HttpHeaderMatch { kind: HeaderMatchType::Exact, value, .. }) => ModelMatch::Named(value.clone()),
+            Some(HttpHeaderMatch { kind: HeaderMatchType::RegularExpression, value, .. }) => {
+                ModelMatch::Pattern(value.clone())
+            }
+            None => ModelMatch::Any,
+        };
+        // The scope has matched an exact model already.
+        let rest: Vec<HttpHeaderMatch> = one
+            .headers
+            .iter()
+            .filter(|header| {
+                !(header.kind == HeaderMatchType::Exact && header.name.eq_ignore_ascii_case(MODEL_HEADER))
+            })
+            .cloned()
+            .collect();
+        let mut precedence = Precedence::of(route, index, position);
+        precedence.headers = Reverse(one.headers.len());
+        let matched = RouteMatch {
+            path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
+            headers: headers(&rest),
+            ..RouteMatch::default()
+        };
+        let name = format!("aigatewayroute/{}/{}/rule/{index}/match/{position}", route.id.namespace, route.id.name);
+        let bodies = bodies(&name, &matched, rule, &shares, clusters);
+        let model_only = one.headers.len() == usize::from(named.is_some());
+        let ai = AiRoute { precedence, model: model.clone(), model_only, bodies };
+        match model {
+            ModelMatch::Named(model) => {
+                let created = rule.models_created_at.as_ref().or(route.meta.created.as_ref());
+                rules.listed.push(Listed {
+                    model: model.clone(),
+                    owner: rule.models_owned_by.clone(),
+                    created: created.and_then(|time| seconds(time)).unwrap_or(0),
+                });
+                rules.by_model.entry(model).or_default().push(ai);
+            }
+            ModelMatch::Pattern(_) | ModelMatch::Any => rules.any.push(ai),
+        }
+    }
+}
+
+/// A route for each family of APIs that a share speaks, and an answer for the others.
+fn bodies(
+    name: &str,
+    matched: &RouteMatch,
+    rule: &AiRouteRule,
+    shares: &[(usize, Option<Share>)],
+    clusters: &mut BTreeSet<ClusterId>,
+) -> Vec<Bytes> {
+    let mut bodies = Vec::new();
+    for api in Api::ALL {
+        // A share that leads nowhere keeps its part of the requests of every family, answered 500.
+        let speaks = |share: &Option<Share>| share.as_ref().is_none_or(|share| share.apis.contains(&api));
+        let able: Vec<&(usize, Option<Share>)> = shares.iter().filter(|(_, share)| speaks(share)).collect();
+        if able.is_empty() && !shares.is_empty() {
+            continue;
+        }
+        let mut matched = matched.clone();
+        matched.headers.push(header(API_HEADER, exactly(api.name())));
+        let route = Route {
+            name: format!("{name}/{}", api.name()),
+            r#match: Some(matched),
+            metadata: Some(orders(OTHER, &[("found", name)])),
+            ..Route::default()
+        };
+        bodies.push(forwarding(route, rule, &able, clusters).encode_to_vec().into());
+    }
+    if bodies.len() < Api::ALL.len() {
+        let message = "No backend of this model understands the API of this path.";
+        let mut refusal = answer("untranslated", 422, message, "invalid_request_error", "unsupported_api");
+        refusal.r#match = Some(matched.clone());
+        bodies.push(refusal.encode_to_vec().into());
+    }
+    bodies
+}
+
+fn forwarding(
+    mut route: Route,
+    rule: &AiRouteRule,
+    shares: &[&(usize, Option<Share>)],
+    clusters: &mut BTreeSet<ClusterId>,
+) -> Route {
+    let reference = |at: usize| rule.backend_refs.get(at);
+    let weighted: Vec<(u32, u32, Option<&Share>)> = shares
+        .iter()
+        .filter_map(|(at, share)| reference(*at).map(|written| (written.priority, written.weight, share.as_ref())))
+        .filter(|(_, weight, _)| *weight > 0)
+        .collect();
+    if weighted.iter().all(|(_, _, share)| share.is_none()) {
+        let message = "The backends of this model cannot be resolved.";
+        let refused = answer("unresolved", 500, message, "server_error", "no_backend");
+        return Route { r#match: route.r#match, name: route.name, ..refused };
+    }
+    let priorities: BTreeSet<u32> = weighted.iter().map(|(priority, _, _)| *priority).collect();
+    let takeover = priorities.len() > 1;
+    let specifier = if takeover {
+        let mut members: Vec<(u32, u32, &Share)> =
+            weighted.iter().filter_map(|(priority, weight, share)| Some((*priority, *weight, (*share)?))).collect();
+        members.sort_by_key(|(priority, _, _)| *priority);
+        let edits: Vec<String> = members.iter().enumerate().map(|(at, (_, _, share))| share.edits.encode(at)).collect();
+        route.request_headers_to_add.push(edits_header(&edits.join(";")));
+        let members = members.into_iter().map(|(priority, weight, share)| Member {
+            backend: share.backend.clone(),
+            priority,
+            weight,
+        });
+        let members: Vec<Member> = members.collect();
+        let id = ClusterId::taking_over(members);
+        let name = id.to_string();
+        clusters.insert(id);
+        ClusterSpecifier::Cluster(name)
+    } else if let [(_, _, Some(share))] = weighted.as_slice() {
+        route.request_headers_to_add.push(edits_header(&share.edits.encode(0)));
+        let id = ClusterId::of_backend(share.backend.clone());
+        let name = id.to_string();
+        clusters.insert(id);
+        ClusterSpecifier::Cluster(name)
+    } else {
+        let weights = weighted.iter().map(|(_, weight, share)| {
+            let name = share.map_or_else(
+                || UNRESOLVED_CLUSTER.to_owned(),
+                |share| {
+                    let id = ClusterId::of_backend(share.backend.clone());
+                    let name = id.to_string();
+                    clusters.insert(id);
+                    name
+                },
+            );
+            ClusterWeight {
+                name,
+                weight: Some(uint32(*weight)),
+                request_headers_to_add: share.iter().map(|share| edits_header(&share.edits.encode(0))).collect(),
+                ..ClusterWeight::default()
+            }
+        });
+        ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: weights.collect(), ..WeightedCluster::default() })
+    };
+    // Backends without weight have clusters as well: they may be given weight at any time.
+    for (_, share) in shares {
+        clusters.extend(share.as_ref().map(|share| ClusterId::of_backend(share.backend.clone())).filter(|_| !takeover));
+    }
+    let members = u32::try_from(weighted.len()).unwrap_or(1);
+    let older = weighted.iter().find_map(|(_, _, share)| share.and_then(|share| share.timeouts.as_ref()));
+    let timeouts = rule.timeouts.as_ref().or(older);
+    let request = timeouts.and_then(|timeouts| timeouts.request).map_or(USUAL_TIMEOUT, |timeout| timeout.0);
+    let mut retry = if takeover { take_over(members) } else { safe_retries() };
+    retry.per_try_timeout = timeouts.and_then(|timeouts| timeouts.backend_request).map(|timeout| duration(timeout.0));
+    retry.per_try_idle_timeout = rule.stream_idle_timeout.map(|timeout| duration(timeout.0));
+    route.action = Some(Action::Route(RouteAction {
+        cluster_specifier: Some(specifier),
+        cluster_not_found_response_code: ClusterNotFoundResponseCode::InternalServerError as i32,
+        host_rewrite_specifier: Some(HostRewriteSpecifier::AutoHostRewrite(boolean(true))),
+        timeout: Some(duration(request)),
+        retry_policy: Some(retry),
+        ..RouteAction::default()
+    }));
+    route
+}
+
+pub(super) fn edits_header(edits: &str) -> HeaderValueOption {
+    set_header(EDITS_HEADER, &literal(edits), HeaderAppendAction::OverwriteIfExistsOrAdd)
+}
+
+/// The edits of a backend that stands alone, for routes of other kinds.
+pub(crate) fn lone_edits(edits: &Edits) -> HeaderValueOption {
+    edits_header(&edits.encode(0))
+}
+
+/// Each backend is asked once, the next one as soon as one fails or is too busy.
+fn take_over(members: u32) -> RetryPolicy {
+    RetryPolicy {
+        retry_on: "5xx,connect-failure,refused-stream,reset,retriable-status-codes".to_owned(),
+        retriable_status_codes: vec![429],
+        num_retries: Some(uint32(members.saturating_sub(1).max(1))),
+        retry_back_off: Some(RetryBackOff {
+            base_interval: Some(duration(Duration::from_millis(10))),
+            max_interval: Some(duration(Duration::from_millis(50))),
+        }),
+        retry_priority: Some(RetryPriority {
+            name: "envoy.retry_priorities.previous_priorities".to_owned(),
+            config_type: Some(retry_priority::ConfigType::TypedConfig(any(&PreviousPrioritiesConfig {
+                update_frequency: 1,
+            }))),
+        }),
+        ..RetryPolicy::default()
+    }
+}
+
+/// Attempts that certainly did not reach a model.
+fn safe_retries() -> RetryPolicy {
+    RetryPolicy {
+        retry_on: "connect-failure,refused-stream".to_owned(),
+        num_retries: Some(uint32(2)),
+        ..RetryPolicy::default()
+    }
+}

@@ -1,0 +1,51 @@
+//! The filters of AI routes: scripts that act only where a route has orders for them.
+
+use xds_api::any;
+use xds_api::envoy::config::core::v3::{DataSource, data_source};
+use xds_api::envoy::extensions::filters::http::lua::v3::Lua;
+use xds_api::envoy::extensions::filters::http::on_demand::v3::OnDemand;
+use xds_api::google::protobuf::Any;
+
+use crate::render::build::boolean;
+
+/// Reads the model.
+pub(crate) const MODEL: &str = "chancery.model";
+/// Finds the table of models that have none of their own.
+pub(crate) const OTHER: &str = "chancery.other_models";
+/// The dynamic metadata of a request to a model.
+pub(crate) const METADATA: &str = "chancery.ai";
+
+const SCAN: &str = include_str!("lua/scan.lua");
+const MODEL_SCRIPT: &str = include_str!("lua/model.lua");
+const OTHER_SCRIPT: &str = include_str!("lua/other.lua");
+const UPSTREAM_SCRIPT: &str = include_str!("lua/upstream.lua");
+
+/// The script says itself when the route is to be looked for again.
+fn lua(source: String) -> Any {
+    any(&Lua {
+        default_source_code: Some(DataSource {
+            specifier: Some(data_source::Specifier::InlineString(source)),
+            ..DataSource::default()
+        }),
+        clear_route_cache: Some(boolean(false)),
+        ..Lua::default()
+    })
+}
+
+pub(crate) fn install_model() -> (&'static str, Any) {
+    (MODEL, lua(format!("{SCAN}\n{MODEL_SCRIPT}")))
+}
+
+/// Fetches the table of a model when the first request for it comes.
+pub(crate) fn install_on_demand() -> (&'static str, Any) {
+    ("envoy.filters.http.on_demand", any(&OnDemand::default()))
+}
+
+pub(crate) fn install_other() -> (&'static str, Any) {
+    (OTHER, lua(OTHER_SCRIPT.to_owned()))
+}
+
+/// The filter of an AI cluster that makes the edits.
+pub(crate) fn upstream() -> Any {
+    lua(format!("{SCAN}\n{UPSTREAM_SCRIPT}"))
+}

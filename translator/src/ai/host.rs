@@ -1,0 +1,132 @@
+//! What the AI routes of one host have in common: the rules that name no model exactly, and the list of models.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use smol_str::SmolStr;
+
+use super::api::Api;
+use super::attached::AiRoute;
+use super::tables::ModelKey;
+use crate::engine::{Outcome, Product, UnitId, View};
+use crate::names::HcmId;
+use crate::routing::AttachedRules;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct HostModels {
+    /// In the order of precedence.
+    pub any: Vec<AiRoute>,
+}
+
+/// A model as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Listed {
+    pub model: SmolStr,
+    pub owner: SmolStr,
+    /// Seconds since 1970.
+    pub created: i64,
+}
+
+pub(crate) fn evaluate(hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> Outcome {
+    let mut any = Vec::new();
+    for unit in view.demanders() {
+        let Some(ai) = view.made::<AttachedRules>(unit.clone()).and_then(|rules| rules.ai.as_ref()) else { continue };
+        any.extend(ai.any.iter().cloned());
+    }
+    any.sort_by(|a, b| a.precedence.cmp(&b.precedence));
+    let keys = [ModelKey::Other, ModelKey::List(Api::OpenAi), ModelKey::List(Api::Anthropic)];
+    let demands = keys.into_iter().flat_map(|key| {
+        [
+            UnitId::ModelTable(hcm.clone(), host.clone(), key.clone()),
+            UnitId::ModelScope(hcm.clone(), host.clone(), key),
+        ]
+    });
+    Outcome {
+        product: Product::HostModels(HostModels { any }.into()),
+        demands: demands.collect(),
+        diagnostics: Vec::new(),
+    }
+}
+
+/// The models of a host, each once, sorted.
+pub(crate) fn evaluate_list(view: &View<'_>) -> Outcome {
+    let mut all: BTreeMap<SmolStr, Listed> = BTreeMap::new();
+    for unit in view.demanders() {
+        let Some(ai) = view.made::<AttachedRules>(unit.clone()).and_then(|rules| rules.ai.as_ref()) else { continue };
+        for listed in &ai.listed {
+            all.entry(listed.model.clone()).or_insert_with(|| listed.clone());
+        }
+    }
+    Product::Listed(all.into_values().collect::<Vec<_>>().into()).into()
+}
+
+pub(super) fn list_body(models: &[Listed], api: Api) -> String {
+    match api {
+        Api::Anthropic => {
+            let data: Vec<_> = models
+                .iter()
+                .map(|one| {
+                    json!({"id": one.model, "type": "model", "display_name": one.model, "created_at": rfc3339(one.created)})
+                })
+                .collect();
+            let end = |one: Option<&Listed>| one.map(|one| one.model.clone());
+            json!({"data": data, "first_id": end(models.first()), "has_more": false, "last_id": end(models.last())})
+                .to_string()
+        }
+        Api::OpenAi | Api::Cohere => {
+            let data: Vec<_> = models
+                .iter()
+                .map(|one| json!({"id": one.model, "created": one.created, "object": "model", "owned_by": one.owner}))
+                .collect();
+            json!({"data": data, "object": "list"}).to_string()
+        }
+    }
+}
+
+/// Seconds since 1970 of a time in UTC such as `2026-01-31T12:00:00Z`.
+pub(super) fn seconds(time: &str) -> Option<i64> {
+    let (date, clock) = time.strip_suffix('Z')?.split_once('T')?;
+    let mut date = date.split('-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let mut clock = clock.split('.').next()?.split(':').map(|part| part.parse::<i64>().ok());
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    // Years that start in March put the leap day last.
+    let shifted = if month > 2 { year } else { year - 1 };
+    let era = shifted.div_euclid(400);
+    let year_of_era = shifted.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    Some((era * 146_097 + day_of_era - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+fn rfc3339(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400);
+    let clock = seconds.rem_euclid(86_400);
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", clock / 3600, clock / 60 % 60, clock % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_go_both_ways() {
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2000-02-29T12:30:15Z", 951_827_415),
+            ("2026-11-27T21:02:56Z", 1_795_813_376),
+        ] {
+            assert_eq!(seconds(text), Some(expected), "{text}");
+            assert_eq!(rfc3339(expected), text);
+        }
+    }
+}

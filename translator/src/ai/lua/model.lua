@@ -1,0 +1,101 @@
+-- Reads which model a request is for, and leads it to the table of that model.
+-- Acts only on routes whose metadata has orders for it.
+local WANT = { model = true }
+
+local function quoted(text)
+  return (string.gsub(text, '[%c"\\]', function(c) return string.format('\\u%04x', byte(c)) end))
+end
+
+local function refuse(h, status, message, kind, code)
+  local body = '{"error":{"message":"' .. quoted(message) .. '","type":"' .. kind .. '","param":null,"code":'
+    .. (code and '"' .. code .. '"' or 'null') .. '}}'
+  h:respond({ [':status'] = tostring(status), ['content-type'] = 'application/json' }, body)
+end
+
+-- The value of the form field `model`; or nil and what is wrong. No field at all is no error.
+local function form_model(s, content_type)
+  local boundary = string.match(content_type, 'boundary="([^"]+)"') or string.match(content_type, 'boundary=([^;%s]+)')
+  if not boundary then return nil, 'the content type names no boundary' end
+  local mark, model = '--' .. boundary, nil
+  local _, at = find(s, mark, 1, true)
+  if not at then return nil, 'no part of the form was found' end
+  while true do
+    if sub(s, at + 1, at + 2) == '--' then return model end
+    local head_end, content = find(s, '\r\n\r\n', at + 1, true)
+    local part_end, after = find(s, '\r\n' .. mark, at + 1, true)
+    if not head_end or not part_end or part_end < content then return nil, 'the form ends too early' end
+    local head = string.lower(sub(s, at + 1, head_end - 1))
+    local name = string.match(head, '[;%s]name="([^"]*)"') or string.match(head, '[;%s]name=([^;%s]+)')
+    if name == 'model' then
+      if model then return nil, 'the field `model` is there twice' end
+      model = sub(s, content + 1, part_end - 1)
+    end
+    at = after
+  end
+end
+
+local function json_model(s)
+  local found, wrong = scan(s, WANT)
+  if not found then return nil, wrong end
+  if not found.model then return nil end
+  local model = string_at(s, found.model)
+  if not model then return nil, '`model` is not a valid string' end
+  return model
+end
+
+function envoy_on_request(h)
+  local orders = h:metadata()
+  local act = orders:get('act')
+  if act == nil then return end
+  local headers = h:headers()
+  local path = headers:get(':path')
+  local bare = string.match(path, '^[^?#]*')
+  h:streamInfo():dynamicMetadata():set('chancery.ai', 'request', true)
+  if act == 'unsupported' then
+    return refuse(h, 404, 'unsupported path: ' .. bare, 'invalid_request_error', 'unknown_url')
+  end
+  local method = headers:get(':method')
+  local tables = orders:get('tables')
+  if act == 'list' then
+    if method ~= 'GET' and method ~= 'HEAD' then
+      return refuse(h, 405, method .. ' is not supported on ' .. bare, 'invalid_request_error', 'method_not_supported')
+    end
+    headers:replace('x-chancery-scope', orders:get('list') .. tables)
+    h:clearRouteCache()
+    return
+  end
+  if method ~= 'POST' then
+    if method == 'OPTIONS' then return end
+    return refuse(h, 405, method .. ' is not supported on ' .. bare, 'invalid_request_error', 'method_not_supported')
+  end
+  local api, rest = orders:get('api'), orders:get('rest')
+  local content_type = headers:get('content-type') or ''
+  local body = h:body()
+  local text = body and body:length() > 0 and body:getBytes(0, body:length()) or ''
+  local model, wrong
+  if string.find(string.lower(content_type), 'multipart/form-data', 1, true) then
+    model, wrong = form_model(text, content_type)
+  else
+    model, wrong = json_model(text)
+  end
+  if not wrong and model and (#model > 512 or string.find(model, '[%c\127]') or string.find(model, '^%s') or string.find(model, '%s$')) then
+    wrong = '`model` is not a name'
+  end
+  if wrong then
+    return refuse(h, 400, 'malformed request: the body sent to ' .. bare .. ' cannot be read: ' .. wrong,
+      'invalid_request_error', 'invalid_body')
+  end
+  headers = h:headers()
+  headers:replace('x-chancery-api', api)
+  local metadata = h:streamInfo():dynamicMetadata()
+  metadata:set('chancery.ai', 'rest', rest)
+  if model and model ~= '' then
+    headers:replace('x-ai-eg-model', model)
+    headers:replace('x-chancery-scope', 'model/' .. tables .. '|' .. model)
+    metadata:set('chancery.ai', 'model', model)
+  else
+    headers:remove('x-ai-eg-model')
+    headers:replace('x-chancery-scope', 'other/' .. tables)
+  end
+  h:clearRouteCache()
+end

@@ -1,0 +1,145 @@
+-- Makes a request what the server at hand wants: path, model, headers, fields of the body. It runs for each attempt, on
+-- headers that the attempt before may have changed, so everything is made from what was kept of the original.
+local function decoded(text)
+  return (string.gsub(text, '%%(%x%x)', function(hex) return char(tonumber(hex, 16)) end))
+end
+
+-- The edits of one share: `share&key=value&...`, shares apart by `;`, values percent-encoded.
+local function edits_of(orders, share)
+  for group in string.gmatch(orders, '[^;]+') do
+    local name, fields = string.match(group, '^([^&]*)&?(.*)$')
+    if name == share then return fields end
+  end
+  return ''
+end
+
+local function json(text)
+  return '"' .. string.gsub(text, '[%c"\\]', function(c) return string.format('\\u%04x', byte(c)) end) .. '"'
+end
+
+-- The body with top-level fields set and removed; the rest keeps its bytes.
+local function edited(s, set, removed)
+  local want = {}
+  for key in pairs(set) do want[key] = true end
+  for key in pairs(removed) do want[key] = true end
+  local found, open = scan(s, want)
+  if not found then return nil end
+  local changes, added = {}, {}
+  for key, value in pairs(set) do
+    if found[key] then
+      changes[#changes + 1] = { found[key][1], found[key][2], value }
+    else
+      added[#added + 1] = json(key) .. ':' .. value
+    end
+  end
+  for key in pairs(removed) do
+    local place = found[key]
+    if place and not set[key] then
+      -- The key goes with its value, and one of the commas beside them.
+      local first, last = place[1], place[2]
+      local p = first - 1
+      while byte(s, p) ~= 58 do p = p - 1 end
+      p = p - 1
+      while byte(s, p) ~= 34 do p = p - 1 end
+      p = p - #key - 1
+      local after, c = past_space(s, last + 1)
+      if c == 44 then
+        changes[#changes + 1] = { p, after, '' }
+      else
+        local before = p - 1
+        while byte(s, before) == 32 or byte(s, before) == 10 or byte(s, before) == 13 or byte(s, before) == 9 do
+          before = before - 1
+        end
+        changes[#changes + 1] = { byte(s, before) == 44 and before or p, last, '' }
+      end
+    end
+  end
+  table.sort(changes, function(a, b) return a[1] < b[1] end)
+  local parts, p = {}, 1
+  for _, change in ipairs(changes) do
+    parts[#parts + 1] = sub(s, p, change[1] - 1)
+    parts[#parts + 1] = change[3]
+    p = change[2] + 1
+  end
+  parts[#parts + 1] = sub(s, p)
+  local text = table.concat(parts)
+  if #added > 0 then
+    table.sort(added)
+    local _, c = past_space(text, open + 1)
+    text = sub(text, 1, open) .. table.concat(added, ',') .. (c == 125 and '' or ',') .. sub(text, open + 1)
+  end
+  return text
+end
+
+-- The same for a form, where a field is a part.
+local function form_edited(s, content_type, model)
+  local boundary = string.match(content_type, 'boundary="([^"]+)"') or string.match(content_type, 'boundary=([^;%s]+)')
+  if not boundary then return nil end
+  local mark = '--' .. boundary
+  local _, at = find(s, mark, 1, true)
+  while at do
+    if sub(s, at + 1, at + 2) == '--' then return nil end
+    local head_end, content = find(s, '\r\n\r\n', at + 1, true)
+    local part_end, after = find(s, '\r\n' .. mark, at + 1, true)
+    if not head_end or not part_end or part_end < content then return nil end
+    local head = string.lower(sub(s, at + 1, head_end - 1))
+    local name = string.match(head, '[;%s]name="([^"]*)"') or string.match(head, '[;%s]name=([^;%s]+)')
+    if name == 'model' then return sub(s, 1, content) .. model .. sub(s, part_end) end
+    at = after
+  end
+end
+
+function envoy_on_request(h)
+  local headers = h:headers()
+  local metadata = h:streamInfo():dynamicMetadata()
+  local kept = metadata:get('chancery.ai') or {}
+  local orders = headers:get('x-chancery-edits')
+  if orders then
+    metadata:set('chancery.ai', 'edits', orders)
+    metadata:set('chancery.ai', 'path', headers:get(':path'))
+  else
+    orders = kept.edits or ''
+  end
+  local share = headers:get('x-chancery-share') or '0'
+  local path = kept.path or headers:get(':path')
+  for _, name in ipairs({ 'x-chancery-edits', 'x-chancery-share', 'x-chancery-api', 'x-chancery-scope', 'x-ai-eg-model' }) do
+    headers:remove(name)
+  end
+  local set, removed, model, form = {}, {}, nil, nil
+  local template, changes = nil, false
+  for key, name, value in string.gmatch(edits_of(orders, share), '([%a]+)%.?([^=&]*)=([^&]*)') do
+    name, value = decoded(name), decoded(value)
+    if key == 'p' then template = value
+    elseif key == 'm' then model = value
+    elseif key == 'hs' then headers:replace(name, value)
+    elseif key == 'hr' then headers:remove(value)
+    elseif key == 'bs' then set[name] = value; changes = true
+    elseif key == 'br' then removed[value] = true; changes = true
+    end
+  end
+  if template then
+    local query = string.match(path, '%?.*$') or ''
+    local effective = model or kept.model or ''
+    local made = string.gsub(template, '{(%a+)}', { rest = kept.rest or '', model = effective })
+    if query ~= '' and string.find(made, '?', 1, true) then query = '&' .. sub(query, 2) end
+    headers:replace(':path', made .. query)
+  else
+    headers:replace(':path', path)
+  end
+  if model then
+    set.model = json(model)
+    changes = true
+  end
+  if not changes then return end
+  local content_type = headers:get('content-type') or ''
+  local body = h:body()
+  if not body or body:length() == 0 then return end
+  local text = body:getBytes(0, body:length())
+  local made
+  if string.find(string.lower(content_type), 'multipart/form-data', 1, true) then
+    made = model and form_edited(text, content_type, model)
+  else
+    made = edited(text, set, removed)
+  end
+  if made then h:headers():replace('content-length', tostring(body:setBytes(made))) end
+end

@@ -1,0 +1,33 @@
+//! AI routes: requests are routed by the model that their body names.
+//!
+//! ```text
+//! host table --pre-route of an API's path--> chancery.model reads the body --> scope of the model --> table of the model
+//!                                                                          \-> no such scope: table of all other models
+//! table of a model --> cluster of a backend, or of several that take over from each other --> edits for each attempt
+//! ```
+//!
+//! Every filter that guards a request stands behind the one that reads the body, so that it takes its orders from the route
+//! of the model, and none can be passed by a route chosen late.
+//!
+//! A cluster is one for a backend, never for a model: what a model wants changed travels with the request, in a header that
+//! the cluster's own filters take away.
+
+mod api;
+mod attached;
+mod backends;
+mod cluster;
+mod credentials;
+mod edits;
+mod filters;
+mod host;
+mod local_reply;
+mod pre_route;
+mod tables;
+
+pub(crate) use attached::{AiRules, evaluate as evaluate_attached};
+pub(crate) use cluster::{endpoints, evaluate as evaluate_cluster};
+pub(crate) use filters::{install_model, install_on_demand, install_other};
+pub(crate) use host::{HostModels, evaluate as evaluate_host};
+pub(crate) use local_reply::openai_shaped;
+pub(crate) use pre_route::routes as pre_routes;
+pub(crate) use tables::{ModelKey, evaluate_scope, evaluate_table};

@@ -1,0 +1,79 @@
+//! The routes by which a host's table hands AI requests over to the filter that reads their model.
+//!
+//! They answer nothing themselves: a request that comes back to one was not understood.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use prost::Message;
+use smol_str::SmolStr;
+use xds_api::envoy::config::core::v3::Metadata;
+use xds_api::envoy::config::route::v3::route::Action;
+use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
+use xds_api::envoy::config::route::v3::{DirectResponseAction, Route, RouteMatch};
+use xds_api::google::protobuf::{Struct, Value, value};
+
+use super::api::{ENDPOINTS, LISTS};
+use super::filters::MODEL;
+use super::tables::{ModelKey, tables_of};
+use crate::names::HcmId;
+use crate::render::filters::table_fallback;
+use crate::routing::{PathRank, Precedence, RankedRoute};
+
+pub(crate) fn routes(hcm: &HcmId, host: &str) -> Vec<RankedRoute> {
+    let tables = tables_of(hcm, host);
+    let reading = ENDPOINTS.iter().map(|endpoint| {
+        let orders = [("act", "read"), ("api", endpoint.api.name()), ("rest", endpoint.rest), ("tables", &tables)];
+        exact(endpoint.path, &orders)
+    });
+    let lists = LISTS.iter().map(|(path, api)| {
+        let key = ModelKey::List(*api).scope_prefix();
+        exact(path, &[("act", "list"), ("list", key), ("tables", &tables)])
+    });
+    let rest = RouteMatch {
+        path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
+        ..RouteMatch::default()
+    };
+    let unsupported = ranked("other-paths", rest, PathRank::Prefix, &[("act", "unsupported")]);
+    reading.chain(lists).chain([unsupported]).collect()
+}
+
+fn exact(path: &str, orders: &[(&str, &str)]) -> RankedRoute {
+    let matched =
+        RouteMatch { path_specifier: Some(PathSpecifier::Path(path.to_owned())), ..RouteMatch::default() };
+    ranked(path, matched, PathRank::Exact, orders)
+}
+
+/// The exact paths stand before whatever else the host has, every other path behind it.
+fn ranked(name: &str, matched: RouteMatch, path: PathRank, orders: &[(&str, &str)]) -> RankedRoute {
+    let mut metadata = table_fallback::marker();
+    metadata.filter_metadata.extend(self::orders(MODEL, orders).filter_metadata);
+    let route = Route {
+        name: format!("ai/{}", name.trim_start_matches('/')),
+        r#match: Some(matched),
+        metadata: Some(metadata),
+        action: Some(Action::DirectResponse(DirectResponseAction { status: 404, ..DirectResponseAction::default() })),
+        ..Route::default()
+    };
+    let precedence = Precedence {
+        path,
+        path_length: Reverse(if path == PathRank::Exact { name.len() } else { 0 }),
+        without_method: true,
+        headers: Reverse(0),
+        query: Reverse(0),
+        undated: true,
+        created: None,
+        namespace: SmolStr::default(),
+        name: name.into(),
+        rule: 0,
+        matched: 0,
+    };
+    RankedRoute { precedence, body: route.encode_to_vec().into() }
+}
+
+/// Metadata by which a route gives orders to a script.
+pub(crate) fn orders(filter: &str, fields: &[(&str, &str)]) -> Metadata {
+    let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
+    let fields: BTreeMap<_, _> = fields.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
+    Metadata { filter_metadata: [(filter.to_owned(), Struct { fields })].into(), ..Metadata::default() }
+}

@@ -1,0 +1,187 @@
+//! The tables of models, and the scopes that lead to them: one small table for each model of a host.
+//!
+//! A table is fetched when the first request for its model comes, so that ten thousand models cost an Envoy what their
+//! names cost.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use kinds::ai::MODEL_HEADER;
+use prost::Message;
+use smol_str::SmolStr;
+use xds_api::envoy::config::core::v3::{DataSource, data_source};
+use xds_api::envoy::config::route::v3::route::Action;
+use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
+use xds_api::envoy::config::route::v3::scoped_route_configuration::{Key, key};
+use xds_api::envoy::config::route::v3::{DirectResponseAction, Route, RouteMatch, ScopedRouteConfiguration};
+use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use xds_api::{Resource, ResourceType};
+
+use super::api::Api;
+use super::attached::AiRoute;
+use super::filters::OTHER;
+use super::host::{HostModels, Listed};
+use super::pre_route::orders;
+use crate::engine::{Outcome, Product, UnitId, View};
+use crate::names::HcmId;
+use crate::render::build::{header, uint32};
+use crate::render::filters::table_fallback::SCOPE_HEADER;
+use crate::routing::AttachedRules;
+
+/// Which of a host's tables of models.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum ModelKey {
+    Named(SmolStr),
+    /// Models that no rule names, and requests that name none.
+    Other,
+    /// The list of models, as clients of an API read it.
+    List(Api),
+}
+
+impl ModelKey {
+    /// Host tables have keys that start with a port, so that no host a client makes up is ever one of these.
+    pub(crate) fn scope_prefix(&self) -> &'static str {
+        match self {
+            Self::Named(_) => "model/",
+            Self::Other => "other/",
+            Self::List(Api::Anthropic) => "models-anthropic/",
+            Self::List(_) => "models/",
+        }
+    }
+}
+
+/// What the keys of one host's tables have in common.
+pub(crate) fn tables_of(hcm: &HcmId, host: &str) -> String {
+    hcm.scope_key(host)
+}
+
+fn scope_key(hcm: &HcmId, host: &str, model: &ModelKey) -> String {
+    let mut key = format!("{}{}", model.scope_prefix(), tables_of(hcm, host));
+    if let ModelKey::Named(name) = model {
+        // Infallible: the target is a String.
+        let _ = write!(key, "|{name}");
+    }
+    key
+}
+
+fn table_name(hcm: &HcmId, host: &str, model: &ModelKey) -> String {
+    format!("{}/{}/{}", hcm.gateway.namespace, hcm.gateway.name, scope_key(hcm, host, model))
+}
+
+pub(crate) fn evaluate_scope(hcm: &HcmId, host: &str, model: &ModelKey) -> Outcome {
+    let key = scope_key(hcm, host, model);
+    let scope = ScopedRouteConfiguration {
+        // What every host needs is there from the start; the rest is fetched when asked for.
+        on_demand: *model != ModelKey::Other,
+        name: key.clone(),
+        route_configuration_name: table_name(hcm, host, model),
+        key: Some(Key { fragments: vec![key::Fragment { r#type: Some(key::fragment::Type::StringKey(key.clone())) }] }),
+        ..ScopedRouteConfiguration::default()
+    };
+    Product::Resource(Resource::encode(ResourceType::ScopedRoute, &key, &scope)).into()
+}
+
+/// `RouteConfiguration` and `VirtualHost` by their field numbers, with routes as the bytes they arrive in.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawTable {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, repeated, tag = "2")]
+    virtual_hosts: Vec<RawHost>,
+    #[prost(string, repeated, tag = "8")]
+    request_headers_to_remove: Vec<String>,
+    #[prost(message, optional, tag = "11")]
+    max_direct_response_body_size_bytes: Option<xds_api::google::protobuf::UInt32Value>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawHost {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, repeated, tag = "2")]
+    domains: Vec<String>,
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    routes: Vec<Bytes>,
+}
+
+pub(crate) fn evaluate_table(hcm: &HcmId, host: &str, model: &ModelKey, view: &View<'_>) -> Outcome {
+    let Some(models) = view.made::<HostModels>(UnitId::AiHost(hcm.clone(), host.into())) else {
+        return Outcome::default();
+    };
+    let name = table_name(hcm, host, model);
+    let mut largest = None;
+    let routes = match model {
+        ModelKey::List(api) => {
+            let list = view.made::<Vec<Listed>>(UnitId::AiList(hcm.clone(), host.into()));
+            let body = super::host::list_body(list.map(Vec::as_slice).unwrap_or_default(), *api);
+            largest = Some(uint32(u32::try_from(body.len()).unwrap_or(u32::MAX).max(4096)));
+            vec![list_route(body)]
+        }
+        ModelKey::Named(model) => named(models, model, view),
+        ModelKey::Other => models.any.iter().flat_map(|route| route.bodies.iter().cloned()).chain([not_routed()]).collect(),
+    };
+    let table = RawTable {
+        name: name.clone(),
+        virtual_hosts: vec![RawHost { name: "models".to_owned(), domains: vec!["*".to_owned()], routes }],
+        request_headers_to_remove: vec![SCOPE_HEADER.to_owned()],
+        max_direct_response_body_size_bytes: largest,
+    };
+    Product::Resource(Resource::encode(ResourceType::RouteConfiguration, &name, &table)).into()
+}
+
+/// The routes of a model: the rules that name it, and those that may take it without naming it, in the order of precedence.
+fn named(models: &HostModels, model: &SmolStr, view: &View<'_>) -> Vec<Bytes> {
+    let mut routes: Vec<&AiRoute> = models.any.iter().filter(|route| route.model.may_be(model)).collect();
+    for unit in view.demanders() {
+        let Some(rules) = view.made::<AttachedRules>(unit.clone()) else { continue };
+        let Some(ai) = &rules.ai else { continue };
+        routes.extend(ai.by_model.get(model).into_iter().flatten());
+    }
+    routes.sort_by(|a, b| a.precedence.cmp(&b.precedence));
+    let mut bodies = Vec::new();
+    for route in routes {
+        bodies.extend(route.bodies.iter().cloned());
+        if route.takes_all(model) {
+            // Nothing behind a route that takes every request of the model is ever reached.
+            return bodies;
+        }
+    }
+    bodies.push(not_routed());
+    bodies
+}
+
+fn everything() -> RouteMatch {
+    RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..RouteMatch::default() }
+}
+
+fn not_routed() -> Bytes {
+    let message = "No matching route found. It is likely because the model specified in your request is not configured in the Gateway.";
+    answer("no-model", 404, message, "invalid_request_error", "model_not_found").encode_to_vec().into()
+}
+
+/// An answer in the form of OpenAI's errors.
+pub(super) fn answer(name: &str, status: u32, message: &str, kind: &str, code: &str) -> Route {
+    let body = serde_json::json!({"error": {"message": message, "type": kind, "param": "model", "code": code}});
+    direct(name, status, body.to_string())
+}
+
+fn direct(name: &str, status: u32, body: String) -> Route {
+    let json = header("content-type", "application/json", HeaderAppendAction::OverwriteIfExistsOrAdd);
+    Route {
+        name: format!("ai/{name}"),
+        r#match: Some(everything()),
+        metadata: Some(orders(OTHER, &[("found", "answer")])),
+        action: Some(Action::DirectResponse(DirectResponseAction {
+            status,
+            body: Some(DataSource { specifier: Some(data_source::Specifier::InlineString(body)), ..DataSource::default() }),
+            ..DirectResponseAction::default()
+        })),
+        response_headers_to_add: vec![json],
+        request_headers_to_remove: vec![MODEL_HEADER.to_owned()],
+        ..Route::default()
+    }
+}
+
+fn list_route(body: String) -> Bytes {
+    direct("models", 200, body).encode_to_vec().into()
+}
