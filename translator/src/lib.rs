@@ -7,6 +7,7 @@
 //! Invariants: no I/O, no clock, no randomness; it never fails, but returns findings beside its output; the same objects
 //! give the same bytes in whatever order and in however many steps they arrive.
 
+mod ai;
 mod attach;
 mod diagnostics;
 mod engine;
@@ -34,6 +35,10 @@ pub(crate) fn evaluate(unit: &UnitId, view: &View<'_>) -> Outcome {
         UnitId::Parents(route) => attach::evaluate_parents(route, view),
         UnitId::AttachedRoutes(_) => engine::Product::Count(view.demander_count()).into(),
         UnitId::Attached(route, listener) => routing::evaluate(route, listener, view),
+        UnitId::AiHost(hcm, host) => ai::evaluate_host(hcm, host, view),
+        UnitId::AiList(..) => ai::evaluate_list(view),
+        UnitId::ModelTable(hcm, host, model) => ai::evaluate_table(hcm, host, model, view),
+        UnitId::ModelScope(hcm, host, model) => ai::evaluate_scope(hcm, host, model),
         UnitId::Table(hcm, shard) => render::table::evaluate(hcm, *shard, view),
         UnitId::Scope(hcm, host) => render::scope::evaluate(hcm, host),
         UnitId::Port(gateway, port) => render::listener::evaluate(gateway, *port, view),

@@ -95,6 +95,38 @@ pub(crate) struct ClusterId {
     pub http2: bool,
     /// A policy that says how to connect.
     pub settings: Option<Settings>,
+    pub form: Form,
+}
+
+/// What a cluster is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Form {
+    #[default]
+    Plain,
+    /// Several backends in the order of their priority, of which `backend` is the first: one takes over from another.
+    Takeover(Vec<Member>),
+    /// The endpoint picker of an inference pool.
+    Picker,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Member {
+    pub backend: ObjectId,
+    pub priority: u32,
+    pub weight: u32,
+}
+
+impl ClusterId {
+    /// A backend that says its ports itself.
+    pub(crate) fn of_backend(backend: ObjectId) -> Self {
+        Self { backend, port: None, http2: false, settings: None, form: Form::Plain }
+    }
+
+    /// Backends that take over from each other; none for an empty list.
+    pub(crate) fn taking_over(members: Vec<Member>) -> Option<Self> {
+        let backend = members.first()?.backend.clone();
+        Some(Self { form: Form::Takeover(members), ..Self::of_backend(backend) })
+    }
 }
 
 /// A policy, or the merge of two: the more specific comes first.
@@ -189,9 +221,24 @@ impl fmt::Display for ClusterId {
         let kind = match self.backend.kind {
             Kind::Service => "service",
             Kind::Backend => "backend",
+            Kind::AiServiceBackend => "ai",
+            Kind::InferencePool => "pool",
+            Kind::KgatewayBackend => "kgateway",
             other => other.name(),
         };
-        write!(f, "{kind}/{}/{}", self.backend.namespace, self.backend.name)?;
+        match &self.form {
+            Form::Plain => write!(f, "{kind}/{}/{}", self.backend.namespace, self.backend.name)?,
+            Form::Picker => write!(f, "picker/{}/{}", self.backend.namespace, self.backend.name)?,
+            Form::Takeover(members) => {
+                f.write_str("takeover")?;
+                for Member { backend, priority, weight } in members {
+                    write!(f, "/{priority}:{}:{}:{weight}", backend.namespace, backend.name)?;
+                    if backend.kind != Kind::AiServiceBackend {
+                        write!(f, ":{}", backend.kind.info().plural)?;
+                    }
+                }
+            }
+        }
         if let Some(port) = self.port {
             write!(f, "/{port}")?;
         }
@@ -215,6 +262,8 @@ pub(crate) enum SecretId {
     Generic(ObjectId, SmolStr),
     /// The roots of the machine that Envoy runs on.
     SystemAuthorities,
+    /// A key for a provider, without the scheme that some write before it.
+    ApiKey(ObjectId, SmolStr),
 }
 
 impl fmt::Display for SecretId {
@@ -231,6 +280,7 @@ impl fmt::Display for SecretId {
                 Ok(())
             }
             Self::Generic(id, key) => write!(f, "generic/{}/{}/{key}", id.namespace, id.name),
+            Self::ApiKey(id, key) => write!(f, "api-key/{}/{}/{key}", id.namespace, id.name),
         }
     }
 }

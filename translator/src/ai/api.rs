@@ -3,7 +3,7 @@
 use kinds::ai::{ApiName, ApiSchema};
 
 /// A family of APIs: a server that speaks it understands its bodies as they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Api {
     OpenAi,
     Anthropic,

@@ -12,8 +12,8 @@ use kinds::{FieldPath, Object};
 use prost::Message;
 use smol_str::SmolStr;
 use xds_api::any;
-use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use xds_api::envoy::config::core::v3::HeaderValueOption;
+use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use xds_api::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryPriority, retry_priority};
 use xds_api::envoy::config::route::v3::route::Action;
 use xds_api::envoy::config::route::v3::route_action::{
@@ -23,19 +23,20 @@ use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
 use xds_api::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use xds_api::envoy::config::route::v3::{RetryPolicy, Route, RouteAction, RouteMatch, WeightedCluster};
 use xds_api::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+use xds_api::google::protobuf::Any;
 
 use super::api::Api;
 use super::backends::{self, Share};
-use super::edits::{EDITS_HEADER, Edits};
+use super::edits::EDITS_HEADER;
 use super::filters::OTHER;
 use super::host::{Listed, seconds};
 use super::pre_route::orders;
 use super::tables::{ModelKey, answer};
 use crate::attach::PlannedListener;
 use crate::engine::{Outcome, Product, UnitId, View};
-use crate::names::{ClusterId, Form, Member, Shard, UNRESOLVED_CLUSTER};
+use crate::names::{ClusterId, Member, Shard, UNRESOLVED_CLUSTER};
 use crate::render::build::{boolean, duration, header as set_header, uint32};
-use crate::routing::{AttachedRules, Precedence, exactly, header, headers, literal};
+use crate::routing::{AttachedRules, Precedence, RulePolicies, Ruled, exactly, headers, literal, matching};
 
 /// By which the families of APIs are told apart.
 const API_HEADER: &str = "x-chancery-api";
@@ -48,6 +49,8 @@ pub(crate) struct AiRules {
     /// Of rules that match models by pattern, or any.
     pub any: Vec<AiRoute>,
     pub listed: Vec<Listed>,
+    /// What says who may come in, for answers that no rule gives.
+    pub guards: BTreeMap<String, Any>,
 }
 
 /// One match of a rule: the Envoy routes for it, one for each family of APIs.
@@ -95,13 +98,20 @@ pub(crate) fn evaluate(
     route: &Object,
     listener: &PlannedListener,
     hostnames: BTreeSet<SmolStr>,
+    ruled: &Ruled<'_>,
     view: &View<'_>,
 ) -> Outcome {
     let Some(spec) = route.spec::<AiGatewayRouteSpec>() else { return Outcome::default() };
     let mut rules = AiRules::default();
     let mut clusters = BTreeSet::new();
     for (index, rule) in spec.rules.iter().enumerate() {
-        take(route, index, rule, &mut rules, &mut clusters, view);
+        let policies = ruled.rule(index);
+        if rules.guards.is_empty() {
+            let mut guarded = Route::default();
+            policies.guard(&mut guarded);
+            rules.guards = guarded.typed_per_filter_config;
+        }
+        take(route, index, rule, &policies, &mut rules, &mut clusters, view);
     }
     let hcm = listener.hcm();
     let mut demands = Vec::new();
@@ -129,6 +139,7 @@ fn take(
     route: &Object,
     index: usize,
     rule: &AiRouteRule,
+    policies: &RulePolicies<'_>,
     rules: &mut AiRules,
     clusters: &mut BTreeSet<ClusterId>,
     view: &View<'_>,
@@ -155,9 +166,7 @@ fn take(
         let rest: Vec<HttpHeaderMatch> = one
             .headers
             .iter()
-            .filter(|header| {
-                !(header.kind == HeaderMatchType::Exact && header.name.eq_ignore_ascii_case(MODEL_HEADER))
-            })
+            .filter(|header| !(header.kind == HeaderMatchType::Exact && header.name.eq_ignore_ascii_case(MODEL_HEADER)))
             .cloned()
             .collect();
         let mut precedence = Precedence::of(route, index, position);
@@ -168,7 +177,7 @@ fn take(
             ..RouteMatch::default()
         };
         let name = format!("aigatewayroute/{}/{}/rule/{index}/match/{position}", route.id.namespace, route.id.name);
-        let bodies = bodies(&name, &matched, rule, &shares, clusters);
+        let bodies = bodies(&name, &matched, rule, &shares, policies, clusters);
         let model_only = one.headers.len() == usize::from(named.is_some());
         let ai = AiRoute { precedence, model: model.clone(), model_only, bodies };
         match model {
@@ -192,6 +201,7 @@ fn bodies(
     matched: &RouteMatch,
     rule: &AiRouteRule,
     shares: &[(usize, Option<Share>)],
+    policies: &RulePolicies<'_>,
     clusters: &mut BTreeSet<ClusterId>,
 ) -> Vec<Bytes> {
     let mut bodies = Vec::new();
@@ -203,43 +213,56 @@ fn bodies(
             continue;
         }
         let mut matched = matched.clone();
-        matched.headers.push(header(API_HEADER, exactly(api.name())));
+        matched.headers.push(matching(API_HEADER, exactly(api.name())));
         let route = Route {
             name: format!("{name}/{}", api.name()),
             r#match: Some(matched),
             metadata: Some(orders(OTHER, &[("found", name)])),
             ..Route::default()
         };
-        bodies.push(forwarding(route, rule, &able, clusters).encode_to_vec().into());
+        let mut route = forwarding(route, rule, &able, policies, clusters);
+        if !policies.refused() {
+            policies.apply(&mut route, rule.name.as_deref());
+        }
+        bodies.push(route.encode_to_vec().into());
     }
     if bodies.len() < Api::ALL.len() {
         let message = "No backend of this model understands the API of this path.";
         let mut refusal = answer("untranslated", 422, message, "invalid_request_error", "unsupported_api");
         refusal.r#match = Some(matched.clone());
+        policies.guard(&mut refusal);
         bodies.push(refusal.encode_to_vec().into());
     }
     bodies
 }
 
+/// What a rule is made of for one family of APIs: priority, weight, and the share if it leads anywhere.
+type Weighted<'a> = (u32, u32, Option<&'a Share>);
+
 fn forwarding(
-    mut route: Route,
+    route: Route,
     rule: &AiRouteRule,
     shares: &[&(usize, Option<Share>)],
+    policies: &RulePolicies<'_>,
     clusters: &mut BTreeSet<ClusterId>,
 ) -> Route {
-    let reference = |at: usize| rule.backend_refs.get(at);
-    let weighted: Vec<(u32, u32, Option<&Share>)> = shares
+    let weighted: Vec<Weighted<'_>> = shares
         .iter()
-        .filter_map(|(at, share)| reference(*at).map(|written| (written.priority, written.weight, share.as_ref())))
+        .filter_map(|(at, share)| {
+            let written = rule.backend_refs.get(*at)?;
+            Some((written.priority, written.weight, share.as_ref()))
+        })
         .filter(|(_, weight, _)| *weight > 0)
         .collect();
-    if weighted.iter().all(|(_, _, share)| share.is_none()) {
+    if policies.refused() || weighted.iter().all(|(_, _, share)| share.is_none()) {
         let message = "The backends of this model cannot be resolved.";
         let refused = answer("unresolved", 500, message, "server_error", "no_backend");
         return Route { r#match: route.r#match, name: route.name, ..refused };
     }
+    let cluster = |id: ClusterId| ClusterId { settings: policies.settings().cloned(), ..id };
     let priorities: BTreeSet<u32> = weighted.iter().map(|(priority, _, _)| *priority).collect();
     let takeover = priorities.len() > 1;
+    let mut route = route;
     let specifier = if takeover {
         let mut members: Vec<(u32, u32, &Share)> =
             weighted.iter().filter_map(|(priority, weight, share)| Some((*priority, *weight, (*share)?))).collect();
@@ -251,84 +274,83 @@ fn forwarding(
             priority,
             weight,
         });
-        let members: Vec<Member> = members.collect();
-        let id = ClusterId::taking_over(members);
-        let name = id.to_string();
-        clusters.insert(id);
-        ClusterSpecifier::Cluster(name)
-    } else if let [(_, _, Some(share))] = weighted.as_slice() {
-        route.request_headers_to_add.push(edits_header(&share.edits.encode(0)));
-        let id = ClusterId::of_backend(share.backend.clone());
-        let name = id.to_string();
-        clusters.insert(id);
-        ClusterSpecifier::Cluster(name)
+        let id = ClusterId::taking_over(members.collect()).map(cluster);
+        clusters.extend(id.clone());
+        ClusterSpecifier::Cluster(id.map_or(UNRESOLVED_CLUSTER.to_owned(), |id| id.to_string()))
     } else {
         let weights = weighted.iter().map(|(_, weight, share)| {
-            let name = share.map_or_else(
-                || UNRESOLVED_CLUSTER.to_owned(),
-                |share| {
-                    let id = ClusterId::of_backend(share.backend.clone());
-                    let name = id.to_string();
-                    clusters.insert(id);
-                    name
-                },
-            );
-            ClusterWeight {
-                name,
+            let id = share.map(|share| cluster(ClusterId::of_backend(share.backend.clone())));
+            clusters.extend(id.clone());
+            let entry = ClusterWeight {
+                name: id.map_or(UNRESOLVED_CLUSTER.to_owned(), |id| id.to_string()),
                 weight: Some(uint32(*weight)),
                 request_headers_to_add: share.iter().map(|share| edits_header(&share.edits.encode(0))).collect(),
                 ..ClusterWeight::default()
-            }
+            };
+            let Some(share) = share else { return entry };
+            clusters.extend(share.wishes.clusters.iter().cloned());
+            share.wishes.put_on(entry)
         });
-        ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: weights.collect(), ..WeightedCluster::default() })
+        ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters: weights.collect(),
+            ..WeightedCluster::default()
+        })
     };
-    // Backends without weight have clusters as well: they may be given weight at any time.
-    for (_, share) in shares {
-        clusters.extend(share.as_ref().map(|share| ClusterId::of_backend(share.backend.clone())).filter(|_| !takeover));
+    if !takeover {
+        // Backends without weight have clusters as well: they may be given weight at any time.
+        let all = shares.iter().filter_map(|(_, share)| share.as_ref());
+        clusters.extend(all.map(|share| cluster(ClusterId::of_backend(share.backend.clone()))));
     }
-    let members = u32::try_from(weighted.len()).unwrap_or(1);
-    let older = weighted.iter().find_map(|(_, _, share)| share.and_then(|share| share.timeouts.as_ref()));
-    let timeouts = rule.timeouts.as_ref().or(older);
-    let request = timeouts.and_then(|timeouts| timeouts.request).map_or(USUAL_TIMEOUT, |timeout| timeout.0);
-    let mut retry = if takeover { take_over(members) } else { safe_retries() };
-    retry.per_try_timeout = timeouts.and_then(|timeouts| timeouts.backend_request).map(|timeout| duration(timeout.0));
-    retry.per_try_idle_timeout = rule.stream_idle_timeout.map(|timeout| duration(timeout.0));
-    route.action = Some(Action::Route(RouteAction {
+    let mut action = RouteAction {
         cluster_specifier: Some(specifier),
         cluster_not_found_response_code: ClusterNotFoundResponseCode::InternalServerError as i32,
         host_rewrite_specifier: Some(HostRewriteSpecifier::AutoHostRewrite(boolean(true))),
-        timeout: Some(duration(request)),
-        retry_policy: Some(retry),
+        timeout: Some(duration(USUAL_TIMEOUT)),
+        retry_policy: Some(if takeover { take_over(weighted.len()) } else { safe_retries() }),
         ..RouteAction::default()
-    }));
+    };
+    policies.apply_to_action(&mut action);
+    timeouts(rule, &weighted, takeover, &mut action);
+    route.action = Some(Action::Route(action));
     route
+}
+
+/// A rule's own times stand before those of a policy.
+fn timeouts(rule: &AiRouteRule, weighted: &[Weighted<'_>], takeover: bool, action: &mut RouteAction) {
+    let older = weighted.iter().find_map(|(_, _, share)| share.and_then(|share| share.timeouts.as_ref()));
+    let timeouts = rule.timeouts.as_ref().or(older);
+    if let Some(request) = timeouts.and_then(|timeouts| timeouts.request) {
+        action.timeout = Some(duration(request.0));
+    }
+    let Some(retry) = &mut action.retry_policy else { return };
+    if takeover {
+        // Whatever a policy says of retries, the next backend is another one.
+        retry.retry_priority = Some(next_priority());
+    }
+    if let Some(attempt) = timeouts.and_then(|timeouts| timeouts.backend_request) {
+        retry.per_try_timeout = Some(duration(attempt.0));
+    }
+    if let Some(idle) = rule.stream_idle_timeout {
+        retry.per_try_idle_timeout = Some(duration(idle.0));
+    }
 }
 
 pub(super) fn edits_header(edits: &str) -> HeaderValueOption {
     set_header(EDITS_HEADER, &literal(edits), HeaderAppendAction::OverwriteIfExistsOrAdd)
 }
 
-/// The edits of a backend that stands alone, for routes of other kinds.
-pub(crate) fn lone_edits(edits: &Edits) -> HeaderValueOption {
-    edits_header(&edits.encode(0))
-}
-
 /// Each backend is asked once, the next one as soon as one fails or is too busy.
-fn take_over(members: u32) -> RetryPolicy {
+fn take_over(members: usize) -> RetryPolicy {
+    let others = u32::try_from(members.saturating_sub(1)).unwrap_or(1);
     RetryPolicy {
         retry_on: "5xx,connect-failure,refused-stream,reset,retriable-status-codes".to_owned(),
         retriable_status_codes: vec![429],
-        num_retries: Some(uint32(members.saturating_sub(1).max(1))),
+        num_retries: Some(uint32(others.max(1))),
         retry_back_off: Some(RetryBackOff {
             base_interval: Some(duration(Duration::from_millis(10))),
             max_interval: Some(duration(Duration::from_millis(50))),
         }),
-        retry_priority: Some(RetryPriority {
-            name: "envoy.retry_priorities.previous_priorities".to_owned(),
-            config_type: Some(retry_priority::ConfigType::TypedConfig(any(&PreviousPrioritiesConfig {
-                update_frequency: 1,
-            }))),
-        }),
+        retry_priority: Some(next_priority()),
         ..RetryPolicy::default()
     }
 }
@@ -339,5 +361,14 @@ fn safe_retries() -> RetryPolicy {
         retry_on: "connect-failure,refused-stream".to_owned(),
         num_retries: Some(uint32(2)),
         ..RetryPolicy::default()
+    }
+}
+
+fn next_priority() -> RetryPriority {
+    RetryPriority {
+        name: "envoy.retry_priorities.previous_priorities".to_owned(),
+        config_type: Some(retry_priority::ConfigType::TypedConfig(any(&PreviousPrioritiesConfig {
+            update_frequency: 1,
+        }))),
     }
 }

@@ -7,6 +7,7 @@ use kinds::{FieldPath, Kind, Object, ObjectId};
 
 use super::api::{Api, spoken};
 use super::edits::Edits;
+use super::wishes::{Wishes, usable};
 use crate::engine::View;
 use crate::graph::{Target, Verdict};
 use crate::routing::{Broken, resolve_backend};
@@ -19,6 +20,7 @@ pub(crate) struct Share {
     pub edits: Edits,
     /// What the backend itself says, in manifests of the first releases.
     pub timeouts: Option<HttpRouteTimeouts>,
+    pub wishes: Wishes,
 }
 
 pub(crate) fn resolve(
@@ -60,7 +62,8 @@ fn service(id: &ObjectId, reference: &AiBackendRef, view: &View<'_>) -> Result<S
     let spec = object.spec::<AiServiceBackendSpec>().ok_or_else(missing)?;
     let problem = |broken: Broken| Broken { reason: broken.reason, message: format!("{id}: {}", broken.message) };
     resolve_backend(object, "spec.backendRef", &spec.backend_ref, false, view).map_err(problem)?;
-    let (apis, path) = spoken(&spec.schema).map_err(|message| broken("UnsupportedValue", format!("{id}: {message}")))?;
+    let (apis, path) =
+        spoken(&spec.schema).map_err(|message| broken("UnsupportedValue", format!("{id}: {message}")))?;
     super::credentials::of(id, view).map_err(problem)?;
     let mut edits = Edits { path: Some(path), ..Edits::default() };
     edits.overlay(spec.header_mutation.as_ref(), spec.body_mutation.as_ref());
@@ -68,7 +71,13 @@ fn service(id: &ObjectId, reference: &AiBackendRef, view: &View<'_>) -> Result<S
     if !reference.model_name_override.is_empty() {
         edits.model = Some(reference.model_name_override.to_string());
     }
-    Ok(Share { backend: id.clone(), apis: apis.to_vec(), edits, timeouts: spec.timeouts.clone() })
+    Ok(Share {
+        backend: id.clone(),
+        apis: apis.to_vec(),
+        edits,
+        timeouts: spec.timeouts.clone(),
+        wishes: Wishes::default(),
+    })
 }
 
 /// The servers of a pool speak OpenAI's API at its usual paths.
@@ -77,5 +86,7 @@ fn pool(id: &ObjectId, view: &View<'_>) -> Result<Share, Broken> {
         return Err(broken("BackendNotFound", format!("{id} does not exist")));
     }
     let edits = Edits { path: Some("/v1{rest}".to_owned()), ..Edits::default() };
-    Ok(Share { backend: id.clone(), apis: vec![Api::OpenAi], edits, timeouts: None })
+    usable(id, view)?;
+    let wishes = Wishes::of(id, view);
+    Ok(Share { backend: id.clone(), apis: vec![Api::OpenAi], edits, timeouts: None, wishes })
 }

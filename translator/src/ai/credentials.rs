@@ -24,7 +24,11 @@ use crate::routing::Broken;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Credential {
     /// A key in a header.
-    Header { name: &'static str, prefix: &'static str, secret: SecretId },
+    Header {
+        name: &'static str,
+        prefix: &'static str,
+        secret: SecretId,
+    },
     Aws(Box<AwsSigning>),
 }
 
@@ -38,8 +42,13 @@ pub(crate) struct AwsSigning {
 enum AwsSource {
     /// What the process finds around it.
     Surroundings,
-    File { secret: String, profile: String },
-    WebIdentity { role: String },
+    File {
+        secret: String,
+        profile: String,
+    },
+    WebIdentity {
+        role: String,
+    },
 }
 
 /// The headers in which the providers of the table take keys: none of them passes on what another was to get.
@@ -131,10 +140,8 @@ fn signing(policy: &Object, aws: &AwsCredentials, view: &View<'_>) -> Result<Aws
     };
     let id = secret(policy, "spec.awsCredentials.credentialsFile.secretRef", CREDENTIALS, view)?;
     let content = view.spec::<Secret>(&id).and_then(|secret| secret.get(CREDENTIALS)).unwrap_or_default();
-    let source = AwsSource::File {
-        secret: String::from_utf8_lossy(content).into_owned(),
-        profile: file.profile.to_string(),
-    };
+    let source =
+        AwsSource::File { secret: String::from_utf8_lossy(content).into_owned(), profile: file.profile.to_string() };
     Ok(AwsSigning { region, source })
 }
 

@@ -79,7 +79,8 @@ impl Edits {
 
 fn percent(text: &mut String, value: &str) {
     for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'{' | b'}' | b':' | b'?' | b',') {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'{' | b'}' | b':' | b'?' | b',')
+        {
             text.push(char::from(byte));
         } else {
             // Infallible: the target is a String.
@@ -110,7 +111,9 @@ mod tests {
         };
         assert_eq!(
             edits.encode(1),
-            "1&p=/v1{rest}?a%3db%26c&m=org/m%3bx%25&hr=x-b&hs.x-a=1%20%26%202&bs.t=%7b%22a%22:1%7d".replace("%7b", "{").replace("%7d", "}")
+            "1&p=/v1{rest}?a%3db%26c&m=org/m%3bx%25&hr=x-b&hs.x-a=1%20%26%202&bs.t=%7b%22a%22:1%7d"
+                .replace("%7b", "{")
+                .replace("%7d", "}")
         );
     }
 }

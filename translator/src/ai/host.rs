@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use smol_str::SmolStr;
+use xds_api::google::protobuf::Any;
 
 use super::api::Api;
 use super::attached::AiRoute;
@@ -16,6 +17,8 @@ use crate::routing::AttachedRules;
 pub(crate) struct HostModels {
     /// In the order of precedence.
     pub any: Vec<AiRoute>,
+    /// What says who may come in, for answers that no rule gives.
+    pub guards: BTreeMap<String, Any>,
 }
 
 /// A model as it is listed.
@@ -29,20 +32,21 @@ pub(crate) struct Listed {
 
 pub(crate) fn evaluate(hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> Outcome {
     let mut any = Vec::new();
+    let mut guards = BTreeMap::new();
     for unit in view.demanders() {
         let Some(ai) = view.made::<AttachedRules>(unit.clone()).and_then(|rules| rules.ai.as_ref()) else { continue };
         any.extend(ai.any.iter().cloned());
+        if guards.is_empty() {
+            guards.clone_from(&ai.guards);
+        }
     }
     any.sort_by(|a, b| a.precedence.cmp(&b.precedence));
     let keys = [ModelKey::Other, ModelKey::List(Api::OpenAi), ModelKey::List(Api::Anthropic)];
     let demands = keys.into_iter().flat_map(|key| {
-        [
-            UnitId::ModelTable(hcm.clone(), host.clone(), key.clone()),
-            UnitId::ModelScope(hcm.clone(), host.clone(), key),
-        ]
+        [UnitId::ModelTable(hcm.clone(), host.clone(), key.clone()), UnitId::ModelScope(hcm.clone(), host.clone(), key)]
     });
     Outcome {
-        product: Product::HostModels(HostModels { any }.into()),
+        product: Product::HostModels(HostModels { any, guards }.into()),
         demands: demands.collect(),
         diagnostics: Vec::new(),
     }

@@ -30,17 +30,13 @@ pub(crate) fn routes(hcm: &HcmId, host: &str) -> Vec<RankedRoute> {
         let key = ModelKey::List(*api).scope_prefix();
         exact(path, &[("act", "list"), ("list", key), ("tables", &tables)])
     });
-    let rest = RouteMatch {
-        path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
-        ..RouteMatch::default()
-    };
+    let rest = RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..RouteMatch::default() };
     let unsupported = ranked("other-paths", rest, PathRank::Prefix, &[("act", "unsupported")]);
     reading.chain(lists).chain([unsupported]).collect()
 }
 
 fn exact(path: &str, orders: &[(&str, &str)]) -> RankedRoute {
-    let matched =
-        RouteMatch { path_specifier: Some(PathSpecifier::Path(path.to_owned())), ..RouteMatch::default() };
+    let matched = RouteMatch { path_specifier: Some(PathSpecifier::Path(path.to_owned())), ..RouteMatch::default() };
     ranked(path, matched, PathRank::Exact, orders)
 }
 

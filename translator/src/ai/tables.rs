@@ -9,12 +9,12 @@ use bytes::Bytes;
 use kinds::ai::MODEL_HEADER;
 use prost::Message;
 use smol_str::SmolStr;
+use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use xds_api::envoy::config::core::v3::{DataSource, data_source};
 use xds_api::envoy::config::route::v3::route::Action;
 use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
 use xds_api::envoy::config::route::v3::scoped_route_configuration::{Key, key};
 use xds_api::envoy::config::route::v3::{DirectResponseAction, Route, RouteMatch, ScopedRouteConfiguration};
-use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use xds_api::{Resource, ResourceType};
 
 use super::api::Api;
@@ -115,10 +115,12 @@ pub(crate) fn evaluate_table(hcm: &HcmId, host: &str, model: &ModelKey, view: &V
             let list = view.made::<Vec<Listed>>(UnitId::AiList(hcm.clone(), host.into()));
             let body = super::host::list_body(list.map(Vec::as_slice).unwrap_or_default(), *api);
             largest = Some(uint32(u32::try_from(body.len()).unwrap_or(u32::MAX).max(4096)));
-            vec![list_route(body)]
+            vec![guarded(direct("models", 200, body), models)]
         }
         ModelKey::Named(model) => named(models, model, view),
-        ModelKey::Other => models.any.iter().flat_map(|route| route.bodies.iter().cloned()).chain([not_routed()]).collect(),
+        ModelKey::Other => {
+            models.any.iter().flat_map(|route| route.bodies.iter().cloned()).chain([not_routed(models)]).collect()
+        }
     };
     let table = RawTable {
         name: name.clone(),
@@ -146,7 +148,7 @@ fn named(models: &HostModels, model: &SmolStr, view: &View<'_>) -> Vec<Bytes> {
             return bodies;
         }
     }
-    bodies.push(not_routed());
+    bodies.push(not_routed(models));
     bodies
 }
 
@@ -154,9 +156,15 @@ fn everything() -> RouteMatch {
     RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..RouteMatch::default() }
 }
 
-fn not_routed() -> Bytes {
+/// Who may not come in learns nothing of which models there are.
+fn guarded(mut route: Route, models: &HostModels) -> Bytes {
+    route.typed_per_filter_config.clone_from(&models.guards);
+    route.encode_to_vec().into()
+}
+
+fn not_routed(models: &HostModels) -> Bytes {
     let message = "No matching route found. It is likely because the model specified in your request is not configured in the Gateway.";
-    answer("no-model", 404, message, "invalid_request_error", "model_not_found").encode_to_vec().into()
+    guarded(answer("no-model", 404, message, "invalid_request_error", "model_not_found"), models)
 }
 
 /// An answer in the form of OpenAI's errors.
@@ -173,15 +181,14 @@ fn direct(name: &str, status: u32, body: String) -> Route {
         metadata: Some(orders(OTHER, &[("found", "answer")])),
         action: Some(Action::DirectResponse(DirectResponseAction {
             status,
-            body: Some(DataSource { specifier: Some(data_source::Specifier::InlineString(body)), ..DataSource::default() }),
+            body: Some(DataSource {
+                specifier: Some(data_source::Specifier::InlineString(body)),
+                ..DataSource::default()
+            }),
             ..DirectResponseAction::default()
         })),
         response_headers_to_add: vec![json],
         request_headers_to_remove: vec![MODEL_HEADER.to_owned()],
         ..Route::default()
     }
-}
-
-fn list_route(body: String) -> Bytes {
-    direct("models", 200, body).encode_to_vec().into()
 }

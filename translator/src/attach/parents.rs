@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kinds::ai::AiGatewayRouteSpec;
 use kinds::gateway::{
     GatewaySpec, GrpcRouteSpec, HttpRouteSpec, ListenerSetSpec, ParentReference, TcpRouteSpec, TlsRouteSpec,
     UdpRouteSpec,
@@ -56,6 +57,7 @@ impl Parents {
 pub(crate) fn parent_refs(route: &Object) -> &[ParentReference] {
     match route.id.kind {
         Kind::HttpRoute => route.spec::<HttpRouteSpec>().map(|spec| spec.parent_refs.as_slice()),
+        Kind::AiGatewayRoute => route.spec::<AiGatewayRouteSpec>().map(|spec| spec.parent_refs.as_slice()),
         Kind::GrpcRoute => route.spec::<GrpcRouteSpec>().map(|spec| spec.parent_refs.as_slice()),
         Kind::TlsRoute => route.spec::<TlsRouteSpec>().map(|spec| spec.parent_refs.as_slice()),
         Kind::TcpRoute => route.spec::<TcpRouteSpec>().map(|spec| spec.parent_refs.as_slice()),
@@ -70,6 +72,7 @@ fn hostnames(route: &Object) -> Option<Vec<SmolStr>> {
     let names = match route.id.kind {
         Kind::HttpRoute => &route.spec::<HttpRouteSpec>()?.hostnames,
         Kind::GrpcRoute => &route.spec::<GrpcRouteSpec>()?.hostnames,
+        Kind::AiGatewayRoute => &route.spec::<AiGatewayRouteSpec>()?.hostnames,
         Kind::TlsRoute => &route.spec::<TlsRouteSpec>()?.hostnames,
         _ => return None,
     };
@@ -156,7 +159,9 @@ fn attach(
             ));
         }
     }
-    listeners.retain(|listener| listener.kinds.contains(&route.id.kind));
+    // Who takes HTTPRoutes takes routes by model too: they are nothing else to a listener.
+    let kind = if route.id.kind == Kind::AiGatewayRoute { Kind::HttpRoute } else { route.id.kind };
+    listeners.retain(|listener| listener.kinds.contains(&kind));
     if listeners.is_empty() {
         let message = format!("no listener of {owner} takes routes of kind {}", route.id.kind);
         return Err(refuse("NotAllowedByListeners", path.clone(), message));

@@ -6,6 +6,7 @@
 //!
 //! It knows nothing of Gateway API or Envoy: what a unit does is in [`crate::evaluate`].
 
+mod derived;
 mod facts;
 mod output;
 mod product;

@@ -6,6 +6,7 @@ use kinds::Diagnostic;
 use xds_api::Resource;
 
 use super::unit::UnitId;
+use crate::ai::{HostModels, Listed};
 use crate::attach::{Parents, Plan};
 use crate::policy::{Effective, GuardChain, Overridden, Policies, Security, Targets, Traffic};
 use crate::routing::AttachedRules;
@@ -34,6 +35,8 @@ pub(crate) enum Product {
     Traffic(Arc<Traffic>),
     Overridden(Arc<Overridden>),
     Guard(Arc<GuardChain>),
+    HostModels(Arc<HostModels>),
+    Listed(Arc<Vec<Listed>>),
     Resource(Resource),
     Status(Arc<Status>),
 }
@@ -65,6 +68,8 @@ made! {
     Traffic(Traffic);
     Overridden(Overridden);
     Guard(GuardChain);
+    HostModels(HostModels);
+    Listed(Vec<Listed>);
     Resource(Resource);
     Status(Status);
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use kinds::{Kind, ObjectId};
 use smol_str::SmolStr;
 
+use crate::ai::ModelKey;
 use crate::names::{Authority, Chain, ClusterId, GuardId, HcmId, ListenerId, SecretId, Shard};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +40,14 @@ pub(crate) enum UnitId {
     AttachedRoutes(ListenerId),
     /// A route's rules as one listener serves them.
     Attached(ObjectId, ListenerId),
+    /// What the AI routes of a host have in common.
+    AiHost(HcmId, SmolStr),
+    /// The models of a host, as they are listed.
+    AiList(HcmId, SmolStr),
+    /// One of a host's tables of models.
+    ModelTable(HcmId, SmolStr, ModelKey),
+    /// The scope that leads to it.
+    ModelScope(HcmId, SmolStr, ModelKey),
     /// A route table of a listener: one small piece.
     Table(HcmId, Shard),
     /// The scope that leads a hostname to its table.
@@ -69,19 +78,27 @@ impl UnitId {
             Self::Effective(..) => 2,
             Self::Security(..) | Self::Traffic(_) | Self::Overridden(_) => 3,
             Self::AttachedRoutes(_) | Self::Attached(..) => 4,
-            Self::Table(..) | Self::Scope(..) | Self::Port(..) | Self::Guard(..) => 5,
-            Self::Guards(..) | Self::Cluster(..) | Self::External(..) => 6,
-            Self::Endpoints(..) | Self::Secret(..) => 7,
-            Self::Status(_) => 8,
+            Self::AiHost(..) | Self::AiList(..) => 5,
+            Self::Table(..)
+            | Self::Scope(..)
+            | Self::ModelTable(..)
+            | Self::ModelScope(..)
+            | Self::Port(..)
+            | Self::Guard(..) => 6,
+            Self::Guards(..) | Self::Cluster(..) | Self::External(..) => 7,
+            Self::Endpoints(..) | Self::Secret(..) => 8,
+            Self::Status(_) => 9,
         }
     }
 
-    pub(crate) const STAGES: usize = 9;
+    pub(crate) const STAGES: usize = 10;
 
     /// The group of Envoys that a unit's resource is for.
     pub(crate) fn gateway(&self) -> Option<&ObjectId> {
         match self {
-            Self::Table(hcm, _) | Self::Scope(hcm, _) => Some(&hcm.gateway),
+            Self::Table(hcm, _) | Self::Scope(hcm, _) | Self::ModelTable(hcm, ..) | Self::ModelScope(hcm, ..) => {
+                Some(&hcm.gateway)
+            }
             Self::Port(gateway, _)
             | Self::Cluster(gateway, _)
             | Self::Endpoints(gateway, _)
@@ -99,6 +116,8 @@ impl UnitId {
             | Self::Guard(..)
             | Self::AttachedRoutes(_)
             | Self::Attached(..)
+            | Self::AiHost(..)
+            | Self::AiList(..)
             | Self::Status(_) => None,
         }
     }
@@ -108,7 +127,7 @@ impl UnitId {
 pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
     match id.kind {
         Kind::Gateway => vec![UnitId::Plan(id.clone()), UnitId::Status(id.clone())],
-        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => {
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute | Kind::AiGatewayRoute => {
             vec![UnitId::Parents(id.clone()), UnitId::Status(id.clone())]
         }
         Kind::GatewayClass | Kind::ListenerSet | Kind::BackendTlsPolicy | Kind::Backend => {
@@ -128,7 +147,6 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         | Kind::HttpRouteFilter
         | Kind::EnvoyPatchPolicy
         | Kind::EnvoyExtensionPolicy
-        | Kind::AiGatewayRoute
         | Kind::AiServiceBackend
         | Kind::BackendSecurityPolicy
         | Kind::GatewayConfig

@@ -1,11 +1,12 @@
 //! The objects, and the graph of what they refer to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kinds::{Kind, Object, ObjectId};
 use smol_str::SmolStr;
 
+use super::derived::{self, Derived};
 use super::facts::Fact;
 use crate::graph::Graph;
 
@@ -13,6 +14,9 @@ use crate::graph::Graph;
 pub(crate) struct World {
     /// In the order of kind, namespace and name: a kind's objects stand together.
     objects: BTreeMap<ObjectId, Arc<Object>>,
+    derived: Derived,
+    /// Objects that are there because others stand for them.
+    standing_in: BTreeSet<ObjectId>,
     pub(crate) graph: Graph,
 }
 
@@ -27,6 +31,47 @@ impl World {
 
     /// Puts an object in; says which facts changed. An equal object changes none.
     pub(crate) fn put(&mut self, object: Arc<Object>, changed: &mut Vec<Fact>) {
+        self.standing_in.remove(&object.id);
+        let source = object.id.clone();
+        let stands_for = derived::of(&object);
+        self.set(object, changed);
+        self.derive(&source, stands_for, changed);
+    }
+
+    pub(crate) fn remove(&mut self, id: &ObjectId, changed: &mut Vec<Fact>) {
+        if self.standing_in.contains(id) {
+            return;
+        }
+        match self.derived.get(id).cloned() {
+            Some(substitute) => {
+                self.standing_in.insert(id.clone());
+                self.set(substitute, changed);
+            }
+            None => self.unset(id, changed),
+        }
+        self.derive(id, Vec::new(), changed);
+    }
+
+    fn derive(&mut self, source: &ObjectId, objects: Vec<Arc<Object>>, changed: &mut Vec<Fact>) {
+        for id in self.derived.note(source, objects) {
+            let written = self.objects.contains_key(&id) && !self.standing_in.contains(&id);
+            if written {
+                continue;
+            }
+            match self.derived.get(&id).cloned() {
+                Some(substitute) => {
+                    self.standing_in.insert(id);
+                    self.set(substitute, changed);
+                }
+                None => {
+                    self.standing_in.remove(&id);
+                    self.unset(&id, changed);
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, object: Arc<Object>, changed: &mut Vec<Fact>) {
         let id = object.id.clone();
         let old = self.objects.insert(id.clone(), object.clone());
         if old.as_ref().is_some_and(|old| *old == object) {
@@ -39,7 +84,7 @@ impl World {
         self.graph.put(&object, changed);
     }
 
-    pub(crate) fn remove(&mut self, id: &ObjectId, changed: &mut Vec<Fact>) {
+    fn unset(&mut self, id: &ObjectId, changed: &mut Vec<Fact>) {
         if self.objects.remove(id).is_some() {
             members_changed(id, changed);
             changed.push(Fact::Object(id.clone()));

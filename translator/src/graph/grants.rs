@@ -25,9 +25,11 @@ impl Grants {
         let mut specs = here.filter_map(|(_, object)| object.spec::<ReferenceGrantSpec>());
         specs.any(|spec| {
             let from = spec.from.iter().any(|from| {
-                from.group == source.kind.group()
-                    && from.kind == source.kind.name()
-                    && from.namespace == source.namespace
+                from.namespace == source.namespace
+                    && speaks_for(source.kind)
+                        .iter()
+                        .chain([&source.kind])
+                        .any(|kind| from.group == kind.group() && from.kind == kind.name())
             });
             from && spec.to.iter().any(|to| {
                 to.group == target.kind.group()
@@ -35,5 +37,15 @@ impl Grants {
                     && to.name.as_ref().is_none_or(|name| *name == target.name)
             })
         })
+    }
+}
+
+/// The kinds whose grants hold for a kind besides its own. Envoy AI Gateway makes HTTPRoutes of its routes, so that its users grant what
+/// those may refer to.
+fn speaks_for(kind: Kind) -> &'static [Kind] {
+    match kind {
+        Kind::AiServiceBackend => &[Kind::AiGatewayRoute, Kind::HttpRoute],
+        Kind::AiGatewayRoute => &[Kind::HttpRoute],
+        _ => &[],
     }
 }

@@ -7,6 +7,7 @@
 //! Invariant: every edge's verdict is the one that the objects in the graph give it at this moment. It is decided again
 //! when the edge is made, when its target appears or goes, and when a ReferenceGrant in the target's namespace changes.
 
+mod ai_references;
 mod draw;
 mod grants;
 mod policy_references;

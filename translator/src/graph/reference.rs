@@ -95,7 +95,10 @@ fn fits(role: Role, kind: Kind) -> bool {
     match role {
         Role::Class => kind == Kind::GatewayClass,
         Role::Parent => matches!(kind, Kind::Gateway | Kind::ListenerSet),
-        Role::Backend => matches!(kind, Kind::Service | Kind::Backend),
+        Role::Backend => matches!(
+            kind,
+            Kind::Service | Kind::Backend | Kind::AiServiceBackend | Kind::InferencePool | Kind::KgatewayBackend
+        ),
         Role::Certificate => kind == Kind::Secret,
         Role::Authorities => matches!(kind, Kind::ConfigMap | Kind::Secret),
         Role::Extension => kind == Kind::HttpRouteFilter,
@@ -110,9 +113,12 @@ fn fits(role: Role, kind: Kind) -> bool {
                 | Kind::TlsRoute
                 | Kind::TcpRoute
                 | Kind::UdpRoute
+                | Kind::AiGatewayRoute
+                | Kind::AiServiceBackend
+                | Kind::InferencePool
         ),
         Role::Slice => kind == Kind::Service,
-        Role::Credentials => kind == Kind::Secret,
+        Role::Credentials => matches!(kind, Kind::Secret | Kind::BackendSecurityPolicy),
         Role::Content => matches!(kind, Kind::ConfigMap | Kind::Secret),
         Role::Parameters => kind == Kind::EnvoyProxy,
     }
@@ -136,6 +142,13 @@ impl References<'_> {
         match object.id.kind {
             Kind::Gateway => self.of_gateway(),
             Kind::ListenerSet => self.of_listener_set(),
+            Kind::AiGatewayRoute
+            | Kind::AiServiceBackend
+            | Kind::BackendSecurityPolicy
+            | Kind::InferencePool
+            | Kind::KgatewayBackend
+            | Kind::EnvoyPatchPolicy
+            | Kind::EnvoyExtensionPolicy => self.of_ai(),
             Kind::HttpRoute => self.of_http_route(),
             Kind::GrpcRoute => self.of_grpc_route(),
             Kind::TlsRoute => {
@@ -231,14 +244,14 @@ impl References<'_> {
         }
     }
 
-    fn parents(&mut self, refs: &[ParentReference]) {
+    pub(super) fn parents(&mut self, refs: &[ParentReference]) {
         let base = FieldPath::from("spec.parentRefs");
         for (index, r) in refs.iter().enumerate() {
             self.add(Role::Parent, &base.index(index), &r.group, &r.kind, r.namespace.as_deref(), &r.name);
         }
     }
 
-    fn backend(&mut self, r: &BackendRef, path: &FieldPath) {
+    pub(super) fn backend(&mut self, r: &BackendRef, path: &FieldPath) {
         self.add(Role::Backend, path, &r.group, &r.kind, r.namespace.as_deref(), &r.name);
     }
 

@@ -1,5 +1,6 @@
 //! Which policies are in force for each rule of a route, as one listener serves it.
 
+use kinds::ai::AiGatewayRouteSpec;
 use kinds::gateway::{GrpcRouteSpec, HttpRouteSpec, TcpRouteSpec, TlsRouteSpec, UdpRouteSpec};
 use kinds::{Kind, Object, ObjectId};
 use smol_str::SmolStr;
@@ -52,6 +53,10 @@ fn rules(route: &Object) -> Vec<Option<SmolStr>> {
     match route.id.kind {
         Kind::HttpRoute => route
             .spec::<HttpRouteSpec>()
+            .map(|spec| spec.rules.iter().map(|rule| rule.name.clone()).collect())
+            .unwrap_or_default(),
+        Kind::AiGatewayRoute => route
+            .spec::<AiGatewayRouteSpec>()
             .map(|spec| spec.rules.iter().map(|rule| rule.name.clone()).collect())
             .unwrap_or_default(),
         Kind::GrpcRoute => route

@@ -68,6 +68,14 @@ pub(crate) fn evaluate(gateway: &ObjectId, id: &ClusterId, view: &View<'_>) -> O
             cluster.cluster_discovery_type = Some(ClusterDiscoveryType::ClusterType(dns()));
             cluster.load_assignment = Some(by_name(&name, &hosts));
         }
+        Discovery::Assigned(endpoints) => {
+            cluster.cluster_discovery_type = Some(ClusterDiscoveryType::ClusterType(dns()));
+            cluster.load_assignment = Some(ClusterLoadAssignment {
+                cluster_name: name.clone(),
+                endpoints,
+                ..ClusterLoadAssignment::default()
+            });
+        }
     }
     if speaks_http2(id, view) {
         cluster.typed_extension_protocol_options = http2();
@@ -76,16 +84,22 @@ pub(crate) fn evaluate(gateway: &ObjectId, id: &ClusterId, view: &View<'_>) -> O
     if let Some(plan) = id.settings.as_ref().and_then(|settings| traffic::plan(settings, view)) {
         traffic::apply_to_cluster(&plan, speaks_http2(id, view), &mut cluster);
     }
+    crate::ai::complete_cluster(gateway, id, &mut cluster, &mut demands, view);
     let product = Product::Resource(Resource::encode(ResourceType::Cluster, &name, &cluster));
     Outcome { product, demands, diagnostics: Vec::new() }
 }
 
-enum Discovery {
+pub(crate) enum Discovery {
     Endpoints,
+    /// Several backends together, some of them by name.
+    Assigned(Vec<LocalityLbEndpoints>),
     Dns(Vec<(String, u16)>),
 }
 
-fn discovery(id: &ClusterId, view: &View<'_>) -> Discovery {
+pub(crate) fn discovery(id: &ClusterId, view: &View<'_>) -> Discovery {
+    if crate::ai::makes(id) {
+        return crate::ai::discovery(id, view);
+    }
     match id.backend.kind {
         Kind::Service => {
             let Some(service) = view.spec::<Service>(&id.backend) else { return Discovery::Endpoints };
@@ -157,7 +171,7 @@ pub(super) fn http2() -> BTreeMap<String, xds_api::google::protobuf::Any> {
     [("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), any(&options))].into()
 }
 
-fn least_request() -> LoadBalancingPolicy {
+pub(crate) fn least_request() -> LoadBalancingPolicy {
     LoadBalancingPolicy {
         policies: vec![load_balancing_policy::Policy {
             typed_extension_config: Some(TypedExtensionConfig {

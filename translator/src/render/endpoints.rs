@@ -21,15 +21,28 @@ use crate::names::ClusterId;
 use crate::policy::traffic;
 
 /// Endpoints of one zone, by address: the same address in two slices is one endpoint.
-type Zones = BTreeMap<SmolStr, BTreeMap<(SmolStr, u16), LbEndpoint>>;
+pub(crate) type Zones = BTreeMap<SmolStr, BTreeMap<(SmolStr, u16), LbEndpoint>>;
 
-pub(crate) fn evaluate(id: &ClusterId, view: &View<'_>) -> Outcome {
-    let zones = match id.backend.kind {
+/// The endpoints of a Service or a Backend.
+pub(crate) fn zones(id: &ClusterId, view: &View<'_>) -> Zones {
+    match id.backend.kind {
         Kind::Service => of_service(&id.backend, id.port.unwrap_or_default(), view),
         Kind::Backend => of_backend(&id.backend, view),
         _ => Zones::new(),
-    };
+    }
+}
+
+pub(crate) fn evaluate(id: &ClusterId, view: &View<'_>) -> Outcome {
     let name = id.to_string();
+    if crate::ai::makes(id) {
+        let assignment = ClusterLoadAssignment {
+            cluster_name: name.clone(),
+            endpoints: crate::ai::localities(id, view),
+            ..ClusterLoadAssignment::default()
+        };
+        return Product::Resource(Resource::encode(ResourceType::Endpoints, &name, &assignment)).into();
+    }
+    let zones = zones(id, view);
     let plan = id.settings.as_ref().and_then(|settings| traffic::plan(settings, view));
     let weights = traffic::zone_weights(plan.as_ref().and_then(|plan| plan.settings.load_balancer.as_ref()));
     let share = |zone: &SmolStr, count: usize| match weights.get(zone) {
@@ -99,7 +112,7 @@ fn of_backend(id: &ObjectId, view: &View<'_>) -> Zones {
     zones
 }
 
-fn at(address: Address, status: HealthStatus) -> LbEndpoint {
+pub(crate) fn at(address: Address, status: HealthStatus) -> LbEndpoint {
     LbEndpoint {
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint { address: Some(address), ..Endpoint::default() })),
         health_status: status as i32,

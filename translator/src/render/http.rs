@@ -58,6 +58,7 @@ pub(crate) fn connection_manager(hcm: &HcmId, tls: bool) -> Filter {
             initial_connection_window_size: Some(uint32(CONNECTION_WINDOW)),
             ..Http2ProtocolOptions::default()
         }),
+        local_reply_config: Some(crate::ai::openai_shaped()),
         stream_idle_timeout: Some(seconds(STREAM_IDLE_SECONDS)),
         request_headers_timeout: Some(seconds(REQUEST_HEADERS_SECONDS)),
         ..HttpConnectionManager::default()
@@ -87,6 +88,17 @@ fn scoped_routes() -> ScopedRoutes {
     }
 }
 
+/// Headers by which our own filters speak to each other.
+const CLIENTS_MAY_NOT: [&str; 7] = [
+    "x-ai-eg-model",
+    "x-chancery-api",
+    "x-chancery-edits",
+    "x-chancery-share",
+    "x-gateway-destination-endpoint",
+    "x-gateway-destination-endpoint-served",
+    "x-gateway-destination-endpoint-subset",
+];
+
 /// Sets the table key before any route is looked for, and so overwrites what a client may have sent.
 fn scope_header(hcm: &HcmId) -> TypedExtensionConfig {
     let key = hcm.scope_key("%REQ(:authority)%");
@@ -94,7 +106,11 @@ fn scope_header(hcm: &HcmId) -> TypedExtensionConfig {
     TypedExtensionConfig {
         name: "envoy.http.early_header_mutation.header_mutation".to_owned(),
         typed_config: Some(any(&EarlyHeaderMutation {
-            mutations: vec![HeaderMutation { action: Some(Action::Append(set)) }],
+            mutations: CLIENTS_MAY_NOT
+                .iter()
+                .map(|name| HeaderMutation { action: Some(Action::Remove((*name).to_owned())) })
+                .chain([HeaderMutation { action: Some(Action::Append(set)) }])
+                .collect(),
         })),
     }
 }

@@ -12,4 +12,4 @@ pub(crate) mod matcher;
 pub(crate) mod scope;
 pub(crate) mod secret;
 pub(crate) mod table;
-mod upstream_tls;
+pub(crate) mod upstream_tls;

@@ -21,6 +21,7 @@ pub(crate) fn evaluate(id: &SecretId, view: &View<'_>) -> Outcome {
         SecretId::Authorities(objects) => authorities(objects, view),
         SecretId::Generic(object, key) => generic(object, key, view),
         SecretId::SystemAuthorities => Some(system(&view.options.system_roots)),
+        SecretId::ApiKey(object, key) => api_key(object, key, view),
     };
     let Some(content) = content else { return Outcome::default() };
     let name = id.to_string();
@@ -41,6 +42,14 @@ fn generic(id: &ObjectId, key: &str, view: &View<'_>) -> Option<Type> {
     let content = view.spec::<KubeSecret>(id)?.get(key)?;
     let trimmed = content.trim_ascii_end();
     Some(Type::GenericSecret(GenericSecret { secret: Some(bytes(trimmed)), ..GenericSecret::default() }))
+}
+
+/// The key by itself: the filter that sends it knows what stands before it.
+fn api_key(id: &ObjectId, key: &str, view: &View<'_>) -> Option<Type> {
+    let value = view.spec::<KubeSecret>(id)?.get(key)?.trim_ascii();
+    let value = value.strip_prefix(b"Bearer ").unwrap_or(value).trim_ascii();
+    (!value.is_empty())
+        .then(|| Type::GenericSecret(GenericSecret { secret: Some(bytes(value)), ..GenericSecret::default() }))
 }
 
 fn authorities(ids: &[ObjectId], view: &View<'_>) -> Option<Type> {

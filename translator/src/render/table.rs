@@ -40,6 +40,7 @@ struct RawHost {
 }
 
 pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
+    let mut by_model: BTreeMap<SmolStr, Vec<RankedRoute>> = BTreeMap::new();
     let mut hosts: BTreeMap<SmolStr, Vec<&RankedRoute>> = BTreeMap::new();
     for unit in view.demanders() {
         match unit {
@@ -47,6 +48,9 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
                 let Some(rules) = view.made::<AttachedRules>(unit.clone()) else { continue };
                 for host in rules.hostnames.iter().filter(|host| Shard::of(host) == shard) {
                     hosts.entry(host.clone()).or_default().extend(&rules.routes);
+                    if rules.ai.is_some() {
+                        by_model.insert(host.clone(), crate::ai::pre_routes(hcm, host));
+                    }
                 }
             }
             // A listener asks for the table of its own hostname, so that a host without routes is answered 404 and
@@ -60,6 +64,9 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
             }
             _ => {}
         }
+    }
+    for (host, routes) in &by_model {
+        hosts.entry(host.clone()).or_default().extend(routes);
     }
     let name = hcm.table_name(shard);
     let virtual_hosts = hosts.into_iter().map(|(host, mut routes)| {

@@ -57,6 +57,31 @@ pub(crate) fn apply(
     });
 }
 
+/// TLS to a server that the roots of the machine vouch for by its name.
+pub(crate) fn by_system_roots(hostname: &str) -> TransportSocket {
+    let validation = CertificateValidationContext {
+        system_root_certs: Some(SystemRootCerts::default()),
+        match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
+            san_type: SanType::Dns as i32,
+            matcher: Some(exactly(hostname)),
+            ..SubjectAltNameMatcher::default()
+        }],
+        ..CertificateValidationContext::default()
+    };
+    let context = UpstreamTlsContext {
+        common_tls_context: Some(CommonTlsContext {
+            validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
+            ..CommonTlsContext::default()
+        }),
+        sni: hostname.to_owned(),
+        ..UpstreamTlsContext::default()
+    };
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),
+    }
+}
+
 /// The policy in force: one that names the port before one for the whole Service, then the oldest.
 pub(crate) fn policy_for<'a>(id: &ClusterId, view: &View<'a>) -> Option<&'a Object> {
     let port_name = port_name(id, view);

@@ -6,7 +6,7 @@ use kinds::{Kind, Object};
 
 use crate::engine::View;
 use crate::graph::{Target, Verdict};
-use crate::names::ClusterId;
+use crate::names::{ClusterId, Form};
 
 /// Why a backend cannot be reached: a reason of the `ResolvedRefs` condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,9 @@ pub(crate) fn resolve(
         (target, Verdict::NotFound) => return broken("BackendNotFound", format!("{target} does not exist")),
         (target, _) => return broken("InvalidKind", format!("{target} cannot be a backend")),
     };
+    if let Err(broken) = crate::ai::usable(id, view) {
+        return Err(broken);
+    }
     match id.kind {
         Kind::Service => {
             let Some(port) = reference.port else {
@@ -46,8 +49,8 @@ pub(crate) fn resolve(
             if !has_port {
                 return broken("BackendNotFound", format!("{id} has no port {port}"));
             }
-            Ok(ClusterId { backend: id.clone(), port: Some(port), http2, settings: None })
+            Ok(ClusterId { backend: id.clone(), port: Some(port), http2, settings: None, form: Form::Plain })
         }
-        _ => Ok(ClusterId { backend: id.clone(), port: None, http2, settings: None }),
+        _ => Ok(ClusterId { backend: id.clone(), port: None, http2, settings: None, form: Form::Plain }),
     }
 }

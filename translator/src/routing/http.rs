@@ -15,6 +15,7 @@ use super::backends;
 use super::filters::{Effects, HeaderEdits, redirect};
 use super::matches::{self, exactly};
 use super::{Precedence, RankedRoute, Rendered, Ruled};
+use crate::ai::Wishes;
 use crate::attach::PlannedListener;
 use crate::engine::View;
 use crate::names::{ClusterId, Settings, UNRESOLVED_CLUSTER};
@@ -104,6 +105,7 @@ struct Share {
     cluster: Option<ClusterId>,
     weight: u32,
     headers: HeaderEdits,
+    wishes: Wishes,
 }
 
 impl Forward {
@@ -114,10 +116,11 @@ impl Forward {
         http2: bool,
         view: &View<'_>,
     ) -> Self {
-        let share = |(index, reference): (usize, &HttpBackendRef)| Share {
-            cluster: backends::resolve(route, path.index(index).as_str(), &reference.backend, http2, view).ok(),
-            weight: reference.backend.weight,
-            headers: HeaderEdits::of_backend(&reference.filters),
+        let share = |(index, reference): (usize, &HttpBackendRef)| {
+            let cluster = backends::resolve(route, path.index(index).as_str(), &reference.backend, http2, view).ok();
+            let wishes = cluster.as_ref().map(|cluster| Wishes::of(&cluster.backend, view)).unwrap_or_default();
+            let headers = HeaderEdits::of_backend(&reference.filters);
+            Share { cluster, weight: reference.backend.weight, headers, wishes }
         };
         Self(references.iter().enumerate().map(share).collect())
     }
@@ -132,7 +135,7 @@ impl Forward {
 
     /// Every backend's cluster, those of weight 0 included: they may be given weight at any time.
     pub(super) fn clusters(&self) -> impl Iterator<Item = ClusterId> + '_ {
-        self.0.iter().filter_map(|share| share.cluster.clone())
+        self.0.iter().flat_map(|share| share.cluster.iter().chain(&share.wishes.clusters).cloned())
     }
 
     pub(super) fn action(&self, edit: impl FnOnce(&mut RouteAction)) -> Action {
@@ -142,17 +145,19 @@ impl Forward {
             return answer(500);
         }
         let name = |share: &Share| share.cluster.as_ref().map_or(UNRESOLVED_CLUSTER.to_owned(), ToString::to_string);
-        let target = if weighted.len() == 1 && first.headers.is_empty() {
+        let target = if weighted.len() == 1 && first.headers.is_empty() && first.wishes.is_empty() {
             ClusterSpecifier::Cluster(name(first))
         } else {
-            let clusters = weighted.iter().map(|share| ClusterWeight {
-                name: name(share),
-                weight: Some(uint32(share.weight)),
-                request_headers_to_add: share.headers.request_add.clone(),
-                request_headers_to_remove: share.headers.request_remove.clone(),
-                response_headers_to_add: share.headers.response_add.clone(),
-                response_headers_to_remove: share.headers.response_remove.clone(),
-                ..ClusterWeight::default()
+            let clusters = weighted.iter().map(|share| {
+                share.wishes.put_on(ClusterWeight {
+                    name: name(share),
+                    weight: Some(uint32(share.weight)),
+                    request_headers_to_add: share.headers.request_add.clone(),
+                    request_headers_to_remove: share.headers.request_remove.clone(),
+                    response_headers_to_add: share.headers.response_add.clone(),
+                    response_headers_to_remove: share.headers.response_remove.clone(),
+                    ..ClusterWeight::default()
+                })
             });
             ClusterSpecifier::WeightedClusters(WeightedCluster {
                 clusters: clusters.collect(),

@@ -20,13 +20,15 @@ use bytes::Bytes;
 use kinds::{Kind, ObjectId};
 use smol_str::SmolStr;
 
-pub(crate) use backends::resolve as resolve_backend;
+pub(crate) use backends::{Broken, resolve as resolve_backend};
 pub(crate) use cors::{allowed_origin, joined};
 pub(crate) use filters::literal;
 pub(crate) use filters::{Effects, Refused};
-pub(crate) use matches::{by_regex, exactly, exactly_any_case, header as matching, is_text, one_of_texts, quoted};
+pub(crate) use matches::{
+    by_regex, exactly, exactly_any_case, header as matching, headers, is_text, one_of_texts, quoted,
+};
 pub(crate) use precedence::{PathRank, Precedence};
-pub(crate) use ruled::Ruled;
+pub(crate) use ruled::{RulePolicies, Ruled};
 
 use crate::attach::{Parents, Plan, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
@@ -39,6 +41,8 @@ pub(crate) struct AttachedRules {
     pub routes: Vec<RankedRoute>,
     /// For routes of layer 4, which have a target in the place of routes.
     pub l4: Option<crate::l4::Target>,
+    /// For routes by model.
+    pub ai: Option<std::sync::Arc<crate::ai::AiRules>>,
 }
 
 /// An encoded Envoy route and its place among the routes of its host.
@@ -65,6 +69,9 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
         return crate::l4::evaluate(object, planned, hostnames, view);
     }
     let ruled = Ruled::gather(route, listener, view);
+    if route.kind == Kind::AiGatewayRoute {
+        return crate::ai::evaluate_attached(object, planned, hostnames, &ruled, view);
+    }
     let rendered = match route.kind {
         Kind::HttpRoute => http::render(object, planned, &ruled, view),
         Kind::GrpcRoute => grpc::render(object, &ruled, view),
@@ -81,6 +88,6 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
     }
     let clusters = rendered.clusters.into_iter().map(|id| UnitId::Cluster(listener.gateway.clone(), id));
     demands.extend(clusters);
-    let rules = AttachedRules { hostnames, routes: rendered.routes, l4: None };
+    let rules = AttachedRules { hostnames, routes: rendered.routes, ..AttachedRules::default() };
     Outcome { product: Product::Attached(rules.into()), demands, diagnostics: Vec::new() }
 }

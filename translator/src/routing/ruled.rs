@@ -79,6 +79,12 @@ impl RulePolicies<'_> {
         }
     }
 
+    /// Puts on a route only what says who may come in.
+    pub(crate) fn guard(&self, envoy: &mut Route) {
+        let orders = self.rule.security.iter().flat_map(|security| &security.orders);
+        envoy.typed_per_filter_config.extend(orders.map(|(name, order)| ((*name).to_owned(), order.clone())));
+    }
+
     pub(crate) fn apply_to_action(&self, action: &mut RouteAction) {
         if let Some(traffic) = self.rule.traffic {
             traffic.route.apply_to_action(action);

@@ -20,8 +20,11 @@ use xds_api::google::protobuf::Any;
 pub(crate) use cors::CORS;
 
 /// The order in which a request meets the filters.
-const CHAIN: [fn() -> HttpFilter; 10] = [
+const CHAIN: [fn() -> HttpFilter; 14] = [
     || installed(table_fallback::install()),
+    || installed(crate::ai::install_model()),
+    || installed(crate::ai::install_on_demand()),
+    || installed(crate::ai::install_other()),
     || installed(cors::install()),
     || installed(csrf::install()),
     || guards::install(0),
@@ -30,6 +33,7 @@ const CHAIN: [fn() -> HttpFilter; 10] = [
     || guards::install(3),
     || installed(rbac::install()),
     || installed(traffic::install()),
+    || installed(crate::ai::install_picker()),
     || installed(router::install()),
 ];
 

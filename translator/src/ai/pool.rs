@@ -1,0 +1,242 @@
+//! Inference pools: their servers as endpoints, and the picker that chooses among them.
+//!
+//! The picker names an endpoint; the balancer takes it when it is one of the pool's, and chooses by itself when none was
+//! named. So a pool is served without its picker too, where its author allows that.
+
+use std::collections::BTreeMap;
+
+use kinds::core::{EndpointSlice, Pod, Service};
+use kinds::inference::{EndpointPickerRef, FailureMode, InferencePoolSpec};
+use kinds::{Kind, ObjectId};
+use smol_str::SmolStr;
+use xds_api::any;
+use xds_api::envoy::config::cluster::v3::{Cluster, LoadBalancingPolicy, load_balancing_policy};
+use xds_api::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use xds_api::envoy::config::core::v3::{
+    GrpcService, HealthStatus, TransportSocket, TypedExtensionConfig, transport_socket,
+};
+use xds_api::envoy::extensions::filters::http::composite::v3::{Composite, CompositePerRoute, ExecuteFilterAction};
+use xds_api::envoy::extensions::filters::http::ext_proc::v3::metadata_options::MetadataNamespaces;
+use xds_api::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{BodySendMode, HeaderSendMode};
+use xds_api::envoy::extensions::filters::http::ext_proc::v3::{
+    ExternalProcessor, MetadataOptions, ProcessingMode, external_processor::RouteCacheAction,
+};
+use xds_api::envoy::extensions::load_balancing_policies::client_side_weighted_round_robin::v3::ClientSideWeightedRoundRobin;
+use xds_api::envoy::extensions::load_balancing_policies::common::v3::LocalityLbConfig;
+use xds_api::envoy::extensions::load_balancing_policies::common::v3::locality_lb_config::{
+    LocalityConfigSpecifier, LocalityWeightedLbConfig,
+};
+use xds_api::envoy::extensions::load_balancing_policies::least_request::v3::LeastRequest;
+use xds_api::envoy::extensions::load_balancing_policies::override_host::v3::OverrideHost;
+use xds_api::envoy::extensions::load_balancing_policies::override_host::v3::override_host::OverrideHostSource;
+use xds_api::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
+use xds_api::envoy::r#type::metadata::v3::MetadataKey;
+use xds_api::envoy::r#type::metadata::v3::metadata_key::{PathSegment, path_segment::Segment};
+use xds_api::google::protobuf::Any;
+
+use crate::engine::View;
+use crate::graph::{Role, Target, Verdict};
+use crate::names::{ClusterId, Form};
+use crate::render::build::{duration, socket};
+use crate::render::cluster::least_request;
+use crate::render::endpoints::{Zones, at};
+use crate::render::matcher;
+use crate::routing::Broken;
+
+/// Asks a pool's picker; a route says which.
+pub(crate) const PICKER: &str = "chancery.endpoint_picker";
+const METADATA: &str = "envoy.lb";
+const DESTINATION: &str = "x-gateway-destination-endpoint";
+const SERVED: &str = "x-gateway-destination-endpoint-served";
+/// Servers that report their load are balanced by it where their pool says so.
+const BY_LOAD: &str = "chancery.dev/load-reports";
+/// A picker may hold a request back while its pool is busy.
+const PICKER_PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
+
+pub(crate) fn install() -> (&'static str, Any) {
+    (PICKER, any(&Composite::default()))
+}
+
+/// The servers of a pool: ready pods that the selector names, or else what the slices of Services for those pods hold.
+pub(super) fn zones(pool: &ObjectId, view: &View<'_>) -> Zones {
+    let mut zones = Zones::new();
+    let Some(spec) = view.spec::<InferencePoolSpec>(pool) else { return zones };
+    if spec.selector.is_empty() {
+        return zones;
+    }
+    let mut add = |zone: &str, address: &SmolStr, status: HealthStatus| {
+        for port in &spec.target_ports {
+            let endpoint = at(socket(address, *port, false), status);
+            zones.entry(SmolStr::new(zone)).or_default().entry((address.clone(), *port)).or_insert(endpoint);
+        }
+    };
+    for id in view.members(Kind::Pod, Some(&pool.namespace)) {
+        let Some(object) = view.object(id) else { continue };
+        let Some(pod) = object.spec::<Pod>() else { continue };
+        if let Some(address) = &pod.status.pod_ip
+            && selected(&spec.selector, &object.meta.labels)
+            && pod.is_ready()
+            && !object.meta.deleted
+        {
+            add("", address, HealthStatus::Unknown);
+        }
+    }
+    for id in view.members(Kind::Service, Some(&pool.namespace)) {
+        let for_pool = view.spec::<Service>(id).is_some_and(|service| selected(&spec.selector, &service.spec.selector));
+        if !for_pool {
+            continue;
+        }
+        for slice in view.referrers(id, Role::Slice) {
+            let Some(slice) = view.spec::<EndpointSlice>(&slice) else { continue };
+            for endpoint in &slice.endpoints {
+                let status = if endpoint.is_ready() {
+                    HealthStatus::Unknown
+                } else if endpoint.is_draining() {
+                    HealthStatus::Draining
+                } else {
+                    continue;
+                };
+                let zone = endpoint.zone.clone().unwrap_or_default();
+                endpoint.addresses.iter().for_each(|address| add(&zone, &SmolStr::new(address), status));
+            }
+        }
+    }
+    zones
+}
+
+fn selected(selector: &BTreeMap<SmolStr, SmolStr>, labels: &BTreeMap<SmolStr, SmolStr>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// A pool's picker, when it names one.
+pub(crate) fn picker(pool: &ObjectId, view: &View<'_>) -> Result<Option<(ClusterId, FailureMode)>, Broken> {
+    let Some(spec) = view.spec::<InferencePoolSpec>(pool) else { return Ok(None) };
+    let Some(EndpointPickerRef { port, failure_mode, name, .. }) = &spec.endpoint_picker else { return Ok(None) };
+    let broken = |message: String| Err(Broken { reason: "InvalidExtensionRef", message });
+    let Some(edge) = view.reference(pool, "spec.endpointPickerRef") else { return Ok(None) };
+    let id = match (&edge.target, edge.verdict) {
+        (Target::Object(id), Verdict::Allowed) => id,
+        // It does not stand in the way of a pool that may do without it.
+        (target, _) if *failure_mode == FailureMode::FailClose => {
+            return broken(format!("{pool}: endpoint picker {target} does not exist"));
+        }
+        _ => return Ok(None),
+    };
+    let Some(port) = port else { return broken(format!("{pool}: a reference to endpoint picker {name} needs a port")) };
+    let cluster = ClusterId { port: Some(*port), http2: true, form: Form::Picker, ..ClusterId::of_backend(id.clone()) };
+    Ok(Some((cluster, *failure_mode)))
+}
+
+/// The orders by which a route has the picker of its pool asked.
+pub(crate) fn picker_orders(cluster: &ClusterId, failure_mode: FailureMode) -> Any {
+    let namespaces =
+        || Some(MetadataNamespaces { untyped: vec![METADATA.to_owned()], ..MetadataNamespaces::default() });
+    let processor = ExternalProcessor {
+        grpc_service: Some(GrpcService {
+            target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+                cluster_name: cluster.to_string(),
+                ..EnvoyGrpc::default()
+            })),
+            timeout: Some(duration(PICKER_PATIENCE)),
+            ..GrpcService::default()
+        }),
+        failure_mode_allow: failure_mode == FailureMode::FailOpen,
+        processing_mode: Some(ProcessingMode {
+            request_header_mode: HeaderSendMode::Send as i32,
+            response_header_mode: HeaderSendMode::Send as i32,
+            request_body_mode: BodySendMode::FullDuplexStreamed as i32,
+            response_body_mode: BodySendMode::FullDuplexStreamed as i32,
+            request_trailer_mode: HeaderSendMode::Send as i32,
+            response_trailer_mode: HeaderSendMode::Send as i32,
+        }),
+        message_timeout: Some(duration(PICKER_PATIENCE)),
+        metadata_options: Some(MetadataOptions {
+            forwarding_namespaces: namespaces(),
+            receiving_namespaces: namespaces(),
+            ..MetadataOptions::default()
+        }),
+        route_cache_action: RouteCacheAction::Retain as i32,
+        ..ExternalProcessor::default()
+    };
+    let action = ExecuteFilterAction {
+        typed_config: Some(TypedExtensionConfig {
+            name: "envoy.filters.http.ext_proc".to_owned(),
+            typed_config: Some(any(&processor)),
+        }),
+        ..ExecuteFilterAction::default()
+    };
+    any(&CompositePerRoute { matcher: Some(matcher::always(any(&action))) })
+}
+
+fn key(name: &str) -> MetadataKey {
+    MetadataKey { key: METADATA.to_owned(), path: vec![PathSegment { segment: Some(Segment::Key(name.to_owned())) }] }
+}
+
+fn policy(name: &str, config: Any) -> LoadBalancingPolicy {
+    LoadBalancingPolicy {
+        policies: vec![load_balancing_policy::Policy {
+            typed_extension_config: Some(TypedExtensionConfig { name: name.to_owned(), typed_config: Some(config) }),
+        }],
+    }
+}
+
+pub(super) fn balance(pool: &ObjectId, cluster: &mut Cluster, view: &View<'_>) {
+    let by_load =
+        view.object(pool).is_some_and(|pool| pool.meta.annotations.get(BY_LOAD).is_some_and(|on| on == "true"));
+    let own = if by_load {
+        let weighted = ClientSideWeightedRoundRobin {
+            metric_names_for_computing_utilization: vec!["named_metrics.kv_cache_usage_perc".to_owned()],
+            ..ClientSideWeightedRoundRobin::default()
+        };
+        policy("envoy.load_balancing_policies.client_side_weighted_round_robin", any(&weighted))
+    } else {
+        least_request()
+    };
+    let picked = view.spec::<InferencePoolSpec>(pool).is_some_and(|spec| spec.endpoint_picker.is_some());
+    cluster.load_balancing_policy = Some(if picked {
+        let chosen = OverrideHost {
+            override_host_sources: vec![OverrideHostSource {
+                metadata: Some(key(DESTINATION)),
+                ..OverrideHostSource::default()
+            }],
+            selected_host_key: Some(key(SERVED)),
+            fallback_policy: Some(own),
+        };
+        policy("envoy.load_balancing_policies.override_host", any(&chosen))
+    } else {
+        own
+    });
+}
+
+/// The weights of backends that share a priority are those of their localities.
+pub(super) fn weigh_localities(cluster: &mut Cluster) {
+    let weighted = LeastRequest {
+        locality_lb_config: Some(LocalityLbConfig {
+            locality_config_specifier: Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(
+                LocalityWeightedLbConfig::default(),
+            )),
+        }),
+        ..LeastRequest::default()
+    };
+    cluster.load_balancing_policy = Some(policy("envoy.load_balancing_policies.least_request", any(&weighted)));
+}
+
+/// Pickers show certificates that they made themselves, so that there is nothing to verify; one that says it speaks plain
+/// HTTP/2 is taken at its word.
+pub(super) fn picker_tls(id: &ClusterId, cluster: &mut Cluster, view: &View<'_>) {
+    if cluster.transport_socket.is_some() {
+        return;
+    }
+    let service = view.spec::<Service>(&id.backend);
+    let port = service.and_then(|service| service.spec.ports.iter().find(|port| Some(port.port) == id.port));
+    let plain = port.and_then(|port| port.app_protocol.as_deref());
+    if matches!(plain, Some("kubernetes.io/h2c" | "h2c" | "grpc" | "http2")) {
+        return;
+    }
+    let mut context = UpstreamTlsContext::default();
+    context.common_tls_context.get_or_insert_default().alpn_protocols = vec!["h2".to_owned()];
+    cluster.transport_socket = Some(TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),
+    });
+}

@@ -1,0 +1,71 @@
+//! What AI backends want of routes of any kind that lead to them.
+
+use std::collections::BTreeMap;
+
+use kinds::{Kind, ObjectId};
+use xds_api::envoy::config::core::v3::HeaderValueOption;
+use xds_api::envoy::config::route::v3::weighted_cluster::ClusterWeight;
+use xds_api::envoy::config::route::v3::weighted_cluster::cluster_weight::HostRewriteSpecifier;
+use xds_api::google::protobuf::Any;
+
+use super::attached::edits_header;
+use super::cluster::{Server, server};
+use super::{kgateway, pool};
+use crate::engine::View;
+use crate::names::ClusterId;
+use crate::routing::Broken;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Wishes {
+    /// Orders for installed filters.
+    orders: BTreeMap<String, Any>,
+    headers: Vec<HeaderValueOption>,
+    host: Option<String>,
+    /// Clusters beside the backend's own.
+    pub clusters: Vec<ClusterId>,
+}
+
+impl Wishes {
+    pub(crate) fn of(backend: &ObjectId, view: &View<'_>) -> Self {
+        let mut wishes = Self::default();
+        match backend.kind {
+            Kind::InferencePool => {
+                if let Ok(Some((picker, failure_mode))) = pool::picker(backend, view) {
+                    wishes.orders.insert(pool::PICKER.to_owned(), pool::picker_orders(&picker, failure_mode));
+                    wishes.clusters.push(picker);
+                }
+            }
+            Kind::KgatewayBackend => {
+                let edits = kgateway::edits(backend, view).ok().flatten();
+                wishes.headers.extend(edits.map(|edits| edits_header(&edits.encode(0))));
+                if let Some(Server::Hosts(hosts)) = server(backend, view) {
+                    wishes.host = hosts.into_iter().next().map(|(host, _)| host);
+                }
+            }
+            _ => {}
+        }
+        wishes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.headers.is_empty() && self.host.is_none()
+    }
+
+    pub(crate) fn put_on(&self, mut share: ClusterWeight) -> ClusterWeight {
+        share.typed_per_filter_config.extend(self.orders.clone());
+        share.request_headers_to_add.extend(self.headers.iter().cloned());
+        if let Some(host) = &self.host {
+            share.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(host.clone()));
+        }
+        share
+    }
+}
+
+/// Whether a backend can be had at all.
+pub(crate) fn usable(backend: &ObjectId, view: &View<'_>) -> Result<(), Broken> {
+    match backend.kind {
+        Kind::InferencePool => pool::picker(backend, view).map(|_| ()),
+        Kind::KgatewayBackend => kgateway::edits(backend, view).map(|_| ()),
+        _ => Ok(()),
+    }
+}
