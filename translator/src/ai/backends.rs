@@ -90,3 +90,16 @@ fn pool(id: &ObjectId, view: &View<'_>) -> Result<Share, Broken> {
     let wishes = Wishes::of(id, view);
     Ok(Share { backend: id.clone(), apis: vec![Api::OpenAi], edits, timeouts: None, wishes })
 }
+
+/// What keeps a backend from being used by any rule.
+pub(crate) fn problem(id: &ObjectId, view: &View<'_>) -> Option<String> {
+    let object = view.object(id)?;
+    let spec = object.spec::<AiServiceBackendSpec>()?;
+    if let Err(broken) = resolve_backend(object, "spec.backendRef", &spec.backend_ref, false, view) {
+        return Some(broken.message);
+    }
+    if let Err(message) = spoken(&spec.schema) {
+        return Some(message);
+    }
+    super::credentials::of(id, view).err().map(|broken| broken.message)
+}

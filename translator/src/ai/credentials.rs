@@ -100,11 +100,20 @@ pub(crate) fn of(backend: &ObjectId, view: &View<'_>) -> Result<Option<Credentia
             };
             Ok(Some(Credential::Aws(Box::new(signing(policy, aws, view)?))))
         }
-        CredentialType::AzureCredentials | CredentialType::GCPCredentials => refuse(
-            policy,
-            "UnsupportedValue",
-            &format!("credentials of type {} need tokens that Envoy's own filters cannot fetch", spec.kind.name()),
-        ),
+        CredentialType::AzureCredentials | CredentialType::GCPCredentials => {
+            refuse(policy, "UnsupportedValue", &unsupported(spec).unwrap_or_default())
+        }
+    }
+}
+
+/// What of a policy cannot be had.
+pub(crate) fn unsupported(spec: &BackendSecurityPolicySpec) -> Option<String> {
+    match spec.kind {
+        CredentialType::AzureCredentials | CredentialType::GCPCredentials => {
+            Some(format!("credentials of type {} need tokens that Envoy's own filters cannot fetch", spec.kind.name()))
+        }
+        _ if spec.credential_override.is_some() => Some("spec.credentialOverride is not supported".to_owned()),
+        _ => None,
     }
 }
 

@@ -28,7 +28,9 @@ mod tables;
 mod wishes;
 
 pub(crate) use attached::{AiRules, evaluate as evaluate_attached};
+pub(crate) use backends::{problem as backend_problem, resolve as resolve_share};
 pub(crate) use cluster::{complete as complete_cluster, discovery, localities, makes};
+pub(crate) use credentials::unsupported as unsupported_credential;
 pub(crate) use filters::{install_model, install_on_demand, install_other};
 pub(crate) use host::{HostModels, Listed, evaluate as evaluate_host, evaluate_list};
 pub(crate) use kgateway::token as kgateway_token;

@@ -136,7 +136,14 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         Kind::SecurityPolicy | Kind::BackendTrafficPolicy | Kind::ClientTrafficPolicy => {
             vec![UnitId::Targets(id.clone()), UnitId::Status(id.clone())]
         }
-        Kind::EnvoyProxy => vec![UnitId::Status(id.clone())],
+        Kind::EnvoyProxy
+        | Kind::AiServiceBackend
+        | Kind::BackendSecurityPolicy
+        | Kind::InferencePool
+        | Kind::GatewayConfig
+        | Kind::KgatewayBackend
+        | Kind::GatewayParameters
+        | Kind::InferenceService => vec![UnitId::Status(id.clone())],
         Kind::ReferenceGrant
         | Kind::Service
         | Kind::EndpointSlice
@@ -147,16 +154,9 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         | Kind::HttpRouteFilter
         | Kind::EnvoyPatchPolicy
         | Kind::EnvoyExtensionPolicy
-        | Kind::AiServiceBackend
-        | Kind::BackendSecurityPolicy
-        | Kind::GatewayConfig
         | Kind::QuotaPolicy
-        | Kind::InferencePool
         | Kind::InferenceObjective
-        | Kind::InferenceService
         | Kind::LlmInferenceService
-        | Kind::KgatewayBackend
-        | Kind::GatewayParameters
         | Kind::RateLimitPolicy => Vec::new(),
     }
 }

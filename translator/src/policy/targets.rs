@@ -24,13 +24,22 @@ pub(crate) struct PolicyTarget {
 pub(crate) fn fits(policy: Kind, target: Kind) -> bool {
     match policy {
         Kind::SecurityPolicy => {
-            matches!(target, Kind::Gateway | Kind::ListenerSet | Kind::HttpRoute | Kind::GrpcRoute | Kind::TcpRoute)
+            matches!(
+                target,
+                Kind::Gateway
+                    | Kind::ListenerSet
+                    | Kind::HttpRoute
+                    | Kind::AiGatewayRoute
+                    | Kind::GrpcRoute
+                    | Kind::TcpRoute
+            )
         }
         Kind::BackendTrafficPolicy => matches!(
             target,
             Kind::Gateway
                 | Kind::ListenerSet
                 | Kind::HttpRoute
+                | Kind::AiGatewayRoute
                 | Kind::GrpcRoute
                 | Kind::TcpRoute
                 | Kind::UdpRoute
@@ -63,6 +72,15 @@ pub(crate) fn evaluate(policy: &ObjectId, view: &View<'_>) -> Outcome {
             && fits(policy.kind, id.kind)
         {
             found.push(PolicyTarget { object: id.clone(), section: reference.section_name.clone(), path });
+        } else if let (Target::Object(id), Verdict::NotFound) = (&edge.target, edge.verdict)
+            && id.kind == Kind::HttpRoute
+            && fits(policy.kind, id.kind)
+        {
+            // Envoy AI Gateway makes an HTTPRoute of each of its routes, and policies are written for that.
+            let by_model = ObjectId { kind: Kind::AiGatewayRoute, ..id.clone() };
+            if view.object(&by_model).is_some() {
+                found.push(PolicyTarget { object: by_model, section: reference.section_name.clone(), path });
+            }
         }
     }
     for (index, selector) in written.target_selectors.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! What is said to the author of an object, in the form in which Gateway API wants it said.
 
+mod ai;
 mod gateway;
 mod policy;
 mod route;
@@ -15,9 +16,16 @@ pub(crate) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
         Kind::GatewayClass => gateway::of_class(id, view),
         Kind::Gateway => gateway::of_gateway(id, view),
         Kind::ListenerSet => gateway::of_listener_set(id, view),
-        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => {
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute | Kind::AiGatewayRoute => {
             route::of_route(id, view)
         }
+        Kind::AiServiceBackend
+        | Kind::BackendSecurityPolicy
+        | Kind::InferencePool
+        | Kind::GatewayConfig
+        | Kind::KgatewayBackend
+        | Kind::GatewayParameters
+        | Kind::InferenceService => ai::evaluate(id, view),
         Kind::BackendTlsPolicy => policy::of_backend_tls_policy(id, view),
         Kind::SecurityPolicy | Kind::BackendTrafficPolicy | Kind::ClientTrafficPolicy => {
             crate::policy::status::evaluate(id, view)
@@ -41,6 +49,7 @@ fn code(reason: &'static str) -> &'static str {
         "InvalidCertificateRef" | "PartiallyInvalidCertificateRef" => "invalid-certificate",
         "InvalidCACertificateRef" | "InvalidCACertificateKind" => "invalid-authorities",
         "HostnameConflict" => "hostname-conflict",
+        "InvalidExtensionRef" => "endpoint-picker",
         "ProtocolConflict" => "protocol-conflict",
         other => other,
     }

@@ -54,7 +54,9 @@ pub(super) fn of_route(id: &ObjectId, view: &View<'_>) -> Outcome {
         diagnostics.push(with_help(found, problem).about(id));
     }
     diagnostics.extend(orphaned(object, parents.len(), view));
-    let status = Status { generation: object.meta.generation, parents: statuses, ..Status::default() };
+    let conditions =
+        if id.kind == Kind::AiGatewayRoute { vec![super::ai::route_condition(&problems)] } else { Vec::new() };
+    let status = Status { generation: object.meta.generation, conditions, parents: statuses, ..Status::default() };
     Outcome { product: Product::Status(status.into()), demands: Vec::new(), diagnostics }
 }
 
@@ -115,6 +117,7 @@ fn problems(object: &Object, view: &View<'_>) -> Vec<Refused> {
         }
     };
     match object.id.kind {
+        Kind::AiGatewayRoute => found.extend(super::ai::route_problems(object, view)),
         Kind::HttpRoute => {
             for (index, r) in object.spec::<HttpRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate())
             {
