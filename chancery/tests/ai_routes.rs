@@ -25,8 +25,8 @@ impl Gateway {
         HttpClient::new(self.port).header("content-type", "application/json")
     }
 
-    async fn chat(&self, body: impl Into<bytes::Bytes>) -> Reply {
-        self.client().post("/v1/chat/completions", body).await.unwrap()
+    async fn chat(&self, body: &str) -> Reply {
+        self.client().post("/v1/chat/completions", body.to_owned()).await.unwrap()
     }
 
     async fn ready(&self, model: &str) {
@@ -134,7 +134,8 @@ async fn requests_follow_the_model_in_their_body() {
     gateway.ready("small").await;
 
     // The body keeps its bytes, and a client's own header decides nothing.
-    let body = "{ \"temperature\":1.0, \"model\" : \"small\",\"messages\":[{\"content\":\"\\u00e9 9007199254740993\"}]}";
+    let body =
+        "{ \"temperature\":1.0, \"model\" : \"small\",\"messages\":[{\"content\":\"\\u00e9 9007199254740993\"}]}";
     let client = gateway.client().header("x-ai-eg-model", "org/large").header("authorization", "Bearer mine");
     let reply = client.post("/v1/chat/completions?x=1", body).await.unwrap();
     let seen = reply.json();
@@ -181,7 +182,10 @@ async fn requests_follow_the_model_in_their_body() {
     assert_eq!(reply.status, 404);
     assert!(reply.json()["error"]["message"].as_str().unwrap().starts_with("No matching route found."));
     let reply = gateway.client().post("/v1/nothing", "{}").await.unwrap();
-    assert_eq!((reply.status.as_u16(), reply.json()["error"]["message"].as_str().unwrap()), (404, "unsupported path: /v1/nothing"));
+    assert_eq!(
+        (reply.status.as_u16(), reply.json()["error"]["message"].as_str().unwrap()),
+        (404, "unsupported path: /v1/nothing")
+    );
     let reply = gateway.client().post("/anthropic/v1/messages", "{\"model\":\"small\"}").await.unwrap();
     assert_eq!(reply.status, 422);
 
@@ -222,12 +226,9 @@ async fn rules_without_an_exact_model_keep_their_place() {
         + &route(rules);
     let gateway = Gateway::start("default/ai", port, &manifests).await;
     gateway.ready("exact").await;
-    for (model, team, expected) in [
-        ("exact", "red", "one"),
-        ("exact", "blue", "two"),
-        ("gpt-5", "red", "two"),
-        ("other", "red", "three"),
-    ] {
+    for (model, team, expected) in
+        [("exact", "red", "one"), ("exact", "blue", "two"), ("gpt-5", "red", "two"), ("other", "red", "three")]
+    {
         let client = gateway.client().header("x-team", team).header("x-gone", "1");
         let body = json!({"model": model, "seed": 7, "n": 1}).to_string();
         let seen = client.post("/v1/chat/completions", body).await.unwrap().json();
@@ -252,7 +253,12 @@ async fn a_backend_takes_over_with_its_own_path_model_and_key() {
         + &rule("open", "[{name: gone}, {name: bare, priority: 1}]");
     let manifests = gateway(port)
         + &backend("gone", gone, "{name: OpenAI, prefix: gone/v1}", "")
-        + &backend("one", one.port, "{name: OpenAI, prefix: aaa}", "  headerMutation: {set: [{name: x-echo-status, value: '503'}]}")
+        + &backend(
+            "one",
+            one.port,
+            "{name: OpenAI, prefix: aaa}",
+            "  headerMutation: {set: [{name: x-echo-status, value: '503'}]}",
+        )
         + &backend("two", two.port, schema_two, "  headerMutation: {remove: [x-echo-status]}")
         + &backend("bare", two.port, "{name: OpenAI}", "")
         + &key("gone", "APIKey", "apiKey", "sk-gone")

@@ -15,6 +15,7 @@ mod graph;
 mod l4;
 mod names;
 mod options;
+mod patch;
 mod policy;
 mod render;
 mod routing;
@@ -30,7 +31,14 @@ use engine::{Outcome, UnitId, View};
 
 /// Runs a unit: the table of who makes what.
 pub(crate) fn evaluate(unit: &UnitId, view: &View<'_>) -> Outcome {
+    let mut outcome = make(unit, view);
+    patch::apply(unit, &mut outcome, view);
+    outcome
+}
+
+fn make(unit: &UnitId, view: &View<'_>) -> Outcome {
     match unit {
+        UnitId::Added(_, policy, index) => patch::evaluate(policy, *index, view),
         UnitId::Plan(gateway) => attach::evaluate_plan(gateway, view),
         UnitId::Parents(route) => attach::evaluate_parents(route, view),
         UnitId::AttachedRoutes(_) => engine::Product::Count(view.demander_count()).into(),

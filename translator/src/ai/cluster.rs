@@ -229,7 +229,7 @@ fn transport(
         }
         Server::Hosts(hosts) => {
             let (host, port) = hosts.first()?;
-            (*port == 443).then(|| upstream_tls::by_system_roots(host))
+            (*port == 443).then(|| upstream_tls::by_system_roots(host, gateway, demands))
         }
         Server::Pool(_) => None,
     }

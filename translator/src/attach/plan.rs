@@ -102,7 +102,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
     }
     super::conflicts::mark(&mut listeners);
     let plan = Plan { ours: true, controller, class_missing, listeners };
-    let mut demands = Vec::new();
+    let mut demands = crate::patch::added(gateway, view);
     for listener in plan.listeners.iter().filter(|listener| listener.usable()) {
         demands.push(UnitId::Port(gateway.clone(), listener.port));
     }

@@ -52,6 +52,8 @@ pub(crate) enum UnitId {
     Table(HcmId, Shard),
     /// The scope that leads a hostname to its table.
     Scope(HcmId, SmolStr),
+    /// A resource that a policy adds, by its place among the policy's patches.
+    Added(ObjectId, ObjectId, usize),
     /// An Envoy listener: everything of a Gateway on one port.
     Port(ObjectId, PortId),
     /// A cluster, as one Gateway's Envoys see it.
@@ -86,7 +88,7 @@ impl UnitId {
             | Self::Port(..)
             | Self::Guard(..) => 6,
             Self::Guards(..) | Self::Cluster(..) | Self::External(..) => 7,
-            Self::Endpoints(..) | Self::Secret(..) => 8,
+            Self::Endpoints(..) | Self::Secret(..) | Self::Added(..) => 8,
             Self::Status(_) => 9,
         }
     }
@@ -102,6 +104,7 @@ impl UnitId {
             Self::Port(gateway, _)
             | Self::Cluster(gateway, _)
             | Self::Endpoints(gateway, _)
+            | Self::Added(gateway, ..)
             | Self::Guards(gateway, _)
             | Self::External(gateway, _)
             | Self::Secret(gateway, _) => Some(gateway),

@@ -34,13 +34,28 @@ pub(crate) fn apply(
     // anything unverified.
     let authorities = authorities.unwrap_or(SecretId::Authorities(Vec::new()));
     demands.push(UnitId::Secret(gateway.clone(), authorities.clone()));
+    cluster.transport_socket = Some(socket(&authorities, names(spec), &spec.validation.hostname));
+}
+
+/// TLS to a server that the roots of the machine vouch for by its name.
+pub(crate) fn by_system_roots(hostname: &str, gateway: &ObjectId, demands: &mut Vec<UnitId>) -> TransportSocket {
+    demands.push(UnitId::Secret(gateway.clone(), SecretId::SystemAuthorities));
+    let name = SubjectAltNameMatcher {
+        san_type: SanType::Dns as i32,
+        matcher: Some(exactly(hostname)),
+        ..SubjectAltNameMatcher::default()
+    };
+    socket(&SecretId::SystemAuthorities, vec![name], hostname)
+}
+
+fn socket(authorities: &SecretId, names: Vec<SubjectAltNameMatcher>, sni: &str) -> TransportSocket {
     let own = CertificateValidationContext {
-        match_typed_subject_alt_names: names(spec),
+        match_typed_subject_alt_names: names,
         ..CertificateValidationContext::default()
     };
     let validation = ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(own),
-        validation_context_sds_secret_config: Some(sds(&authorities)),
+        validation_context_sds_secret_config: Some(sds(authorities)),
         ..CombinedCertificateValidationContext::default()
     });
     let context = UpstreamTlsContext {
@@ -48,32 +63,7 @@ pub(crate) fn apply(
             validation_context_type: Some(validation),
             ..CommonTlsContext::default()
         }),
-        sni: spec.validation.hostname.to_string(),
-        ..UpstreamTlsContext::default()
-    };
-    cluster.transport_socket = Some(TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),
-    });
-}
-
-/// TLS to a server that the roots of the machine vouch for by its name.
-pub(crate) fn by_system_roots(hostname: &str) -> TransportSocket {
-    let validation = CertificateValidationContext {
-        system_root_certs: Some(SystemRootCerts::default()),
-        match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
-            san_type: SanType::Dns as i32,
-            matcher: Some(exactly(hostname)),
-            ..SubjectAltNameMatcher::default()
-        }],
-        ..CertificateValidationContext::default()
-    };
-    let context = UpstreamTlsContext {
-        common_tls_context: Some(CommonTlsContext {
-            validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
-            ..CommonTlsContext::default()
-        }),
-        sni: hostname.to_owned(),
+        sni: sni.to_owned(),
         ..UpstreamTlsContext::default()
     };
     TransportSocket {

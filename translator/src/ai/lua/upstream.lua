@@ -121,6 +121,8 @@ function envoy_on_request(h)
     local query = string.match(path, '%?.*$') or ''
     local effective = model or kept.model or ''
     local made = string.gsub(template, '{(%a+)}', { rest = kept.rest or '', model = effective })
+    -- A path that a server has beside its prefix.
+    made = string.gsub(made, '^.*/%.%./', '/')
     if query ~= '' and string.find(made, '?', 1, true) then query = '&' .. sub(query, 2) end
     headers:replace(':path', made .. query)
   else
