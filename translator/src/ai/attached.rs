@@ -35,6 +35,7 @@ use super::tables::{ModelKey, answer};
 use crate::attach::PlannedListener;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{ClusterId, Member, Shard, UNRESOLVED_CLUSTER};
+use crate::policy::external::EXTENSIONS;
 use crate::render::build::{boolean, duration, header as set_header, uint32};
 use crate::routing::{AttachedRules, Precedence, RulePolicies, Ruled, exactly, headers, literal, matching};
 
@@ -51,6 +52,8 @@ pub(crate) struct AiRules {
     pub listed: Vec<Listed>,
     /// What says who may come in, for answers that no rule gives.
     pub guards: BTreeMap<String, Any>,
+    /// Orders for filters that stand before the one that reads the model.
+    pub before: BTreeMap<String, Any>,
 }
 
 /// One match of a rule: the Envoy routes for it, one for each family of APIs.
@@ -102,7 +105,8 @@ pub(crate) fn evaluate(
     view: &View<'_>,
 ) -> Outcome {
     let Some(spec) = route.spec::<AiGatewayRouteSpec>() else { return Outcome::default() };
-    let mut rules = AiRules::default();
+    let before = ruled.extensions.orders.iter().map(|order| (EXTENSIONS.to_owned(), order.clone()));
+    let mut rules = AiRules { before: before.collect(), ..AiRules::default() };
     let mut clusters = BTreeSet::new();
     for (index, rule) in spec.rules.iter().enumerate() {
         let policies = ruled.rule(index);
@@ -130,6 +134,7 @@ pub(crate) fn evaluate(
         }
     }
     let gateway = &listener.id.gateway;
+    clusters.extend(ruled.extensions.clusters.iter().cloned());
     demands.extend(clusters.into_iter().map(|id| UnitId::Cluster(gateway.clone(), id)));
     let product = AttachedRules { hostnames, ai: Some(Arc::new(rules)), ..AttachedRules::default() };
     Outcome { product: Product::Attached(product.into()), demands, diagnostics: Vec::new() }

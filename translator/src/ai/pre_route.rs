@@ -11,7 +11,7 @@ use xds_api::envoy::config::core::v3::Metadata;
 use xds_api::envoy::config::route::v3::route::Action;
 use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
 use xds_api::envoy::config::route::v3::{DirectResponseAction, Route, RouteMatch};
-use xds_api::google::protobuf::{Struct, Value, value};
+use xds_api::google::protobuf::{Any, Struct, Value, value};
 
 use super::api::{ENDPOINTS, LISTS};
 use super::filters::MODEL;
@@ -20,34 +20,42 @@ use crate::names::HcmId;
 use crate::render::filters::table_fallback;
 use crate::routing::{PathRank, Precedence, RankedRoute};
 
-pub(crate) fn routes(hcm: &HcmId, host: &str) -> Vec<RankedRoute> {
+/// With orders for the filters that stand before the one that reads the model.
+pub(crate) fn routes(hcm: &HcmId, host: &str, before: &BTreeMap<String, Any>) -> Vec<RankedRoute> {
     let tables = tables_of(hcm, host);
     let reading = ENDPOINTS.iter().map(|endpoint| {
         let orders = [("act", "read"), ("api", endpoint.api.name()), ("rest", endpoint.rest), ("tables", &tables)];
-        exact(endpoint.path, &orders)
+        exact(endpoint.path, &orders, before)
     });
     let lists = LISTS.iter().map(|(path, api)| {
         let key = ModelKey::List(*api).scope_prefix();
-        exact(path, &[("act", "list"), ("list", key), ("tables", &tables)])
+        exact(path, &[("act", "list"), ("list", key), ("tables", &tables)], &BTreeMap::new())
     });
     let rest = RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..RouteMatch::default() };
-    let unsupported = ranked("other-paths", rest, PathRank::Prefix, &[("act", "unsupported")]);
+    let unsupported = ranked("other-paths", rest, PathRank::Prefix, &[("act", "unsupported")], &BTreeMap::new());
     reading.chain(lists).chain([unsupported]).collect()
 }
 
-fn exact(path: &str, orders: &[(&str, &str)]) -> RankedRoute {
+fn exact(path: &str, orders: &[(&str, &str)], before: &BTreeMap<String, Any>) -> RankedRoute {
     let matched = RouteMatch { path_specifier: Some(PathSpecifier::Path(path.to_owned())), ..RouteMatch::default() };
-    ranked(path, matched, PathRank::Exact, orders)
+    ranked(path, matched, PathRank::Exact, orders, before)
 }
 
 /// The exact paths stand before whatever else the host has, every other path behind it.
-fn ranked(name: &str, matched: RouteMatch, path: PathRank, orders: &[(&str, &str)]) -> RankedRoute {
+fn ranked(
+    name: &str,
+    matched: RouteMatch,
+    path: PathRank,
+    orders: &[(&str, &str)],
+    before: &BTreeMap<String, Any>,
+) -> RankedRoute {
     let mut metadata = table_fallback::marker();
     metadata.filter_metadata.extend(self::orders(MODEL, orders).filter_metadata);
     let route = Route {
         name: format!("ai/{}", name.trim_start_matches('/')),
         r#match: Some(matched),
         metadata: Some(metadata),
+        typed_per_filter_config: before.clone(),
         action: Some(Action::DirectResponse(DirectResponseAction { status: 404, ..DirectResponseAction::default() })),
         ..Route::default()
     };

@@ -146,7 +146,9 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         | Kind::GatewayConfig
         | Kind::KgatewayBackend
         | Kind::GatewayParameters
-        | Kind::InferenceService => vec![UnitId::Status(id.clone())],
+        | Kind::InferenceService
+        | Kind::EnvoyPatchPolicy
+        | Kind::EnvoyExtensionPolicy => vec![UnitId::Status(id.clone())],
         Kind::ReferenceGrant
         | Kind::Service
         | Kind::EndpointSlice
@@ -155,8 +157,6 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         | Kind::Namespace
         | Kind::Pod
         | Kind::HttpRouteFilter
-        | Kind::EnvoyPatchPolicy
-        | Kind::EnvoyExtensionPolicy
         | Kind::QuotaPolicy
         | Kind::InferenceObjective
         | Kind::LlmInferenceService

@@ -13,6 +13,7 @@
 pub(crate) mod client;
 pub(crate) mod effective;
 pub(crate) mod extension;
+pub(crate) mod external;
 pub(crate) mod guard;
 pub(crate) mod merge;
 pub(crate) mod overridden;

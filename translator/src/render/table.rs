@@ -40,7 +40,7 @@ struct RawHost {
 }
 
 pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
-    let mut by_model: BTreeMap<SmolStr, Vec<RankedRoute>> = BTreeMap::new();
+    let mut by_model: BTreeMap<SmolStr, (bool, Vec<RankedRoute>)> = BTreeMap::new();
     let mut hosts: BTreeMap<SmolStr, Vec<&RankedRoute>> = BTreeMap::new();
     for unit in view.demanders() {
         match unit {
@@ -48,8 +48,14 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
                 let Some(rules) = view.made::<AttachedRules>(unit.clone()) else { continue };
                 for host in rules.hostnames.iter().filter(|host| Shard::of(host) == shard) {
                     hosts.entry(host.clone()).or_default().extend(&rules.routes);
-                    if rules.ai.is_some() {
-                        by_model.insert(host.clone(), crate::ai::pre_routes(hcm, host));
+                    // One set of routes leads to the models of a host, whichever routes name them: the first that has
+                    // something to say about requests whose model is not known yet says it for all.
+                    if let Some(ai) = &rules.ai {
+                        let known = by_model.get(host).is_some_and(|(before, _)| *before || ai.before.is_empty());
+                        if !known {
+                            let routes = crate::ai::pre_routes(hcm, host, &ai.before);
+                            by_model.insert(host.clone(), (!ai.before.is_empty(), routes));
+                        }
                     }
                 }
             }
@@ -65,7 +71,7 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
             _ => {}
         }
     }
-    for (host, routes) in &by_model {
+    for (host, (_, routes)) in &by_model {
         hosts.entry(host.clone()).or_default().extend(routes);
     }
     let name = hcm.table_name(shard);

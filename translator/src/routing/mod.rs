@@ -86,7 +86,11 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
             demands.push(UnitId::Scope(hcm.clone(), host.clone()));
         }
     }
-    let clusters = rendered.clusters.into_iter().map(|id| UnitId::Cluster(listener.gateway.clone(), id));
+    let clusters = rendered
+        .clusters
+        .into_iter()
+        .chain(ruled.extensions.clusters.iter().cloned())
+        .map(|id| UnitId::Cluster(listener.gateway.clone(), id));
     demands.extend(clusters);
     let rules = AttachedRules { hostnames, routes: rendered.routes, ..AttachedRules::default() };
     Outcome { product: Product::Attached(rules.into()), demands, diagnostics: Vec::new() }

@@ -5,11 +5,13 @@ use xds_api::envoy::config::route::v3::{Route, RouteAction};
 
 use crate::engine::{UnitId, View};
 use crate::names::{ListenerId, Settings};
+use crate::policy::external::{self, Extensions};
 use crate::policy::{Effective, Security, Traffic};
 
 pub(crate) struct Ruled<'a> {
     route: ObjectId,
     rules: Vec<Rule<'a>>,
+    pub(crate) extensions: Extensions,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -36,11 +38,16 @@ impl<'a> Ruled<'a> {
             }
         };
         let rules = effective.into_iter().flat_map(|effective| effective.rules.iter().map(rule)).collect();
-        Self { route: route.clone(), rules }
+        let extensions = external::of(route, &listener.gateway, view);
+        Self { route: route.clone(), rules, extensions }
     }
 
     pub(crate) fn rule(&self, index: usize) -> RulePolicies<'_> {
-        RulePolicies { route: &self.route, rule: self.rules.get(index).copied().unwrap_or_default() }
+        RulePolicies {
+            route: &self.route,
+            rule: self.rules.get(index).copied().unwrap_or_default(),
+            extensions: &self.extensions,
+        }
     }
 }
 
@@ -48,12 +55,14 @@ impl<'a> Ruled<'a> {
 pub(crate) struct RulePolicies<'a> {
     route: &'a ObjectId,
     rule: Rule<'a>,
+    extensions: &'a Extensions,
 }
 
 impl RulePolicies<'_> {
     /// Whether the rule answers 500: a policy that cannot be had must not be left out.
     pub(crate) fn refused(&self) -> bool {
-        self.rule.unknown
+        self.extensions.refused
+            || self.rule.unknown
             || self.rule.security.is_some_and(|security| !security.problems.is_empty())
             || self.rule.traffic.is_some_and(|traffic| !traffic.problems.is_empty())
     }
@@ -72,6 +81,8 @@ impl RulePolicies<'_> {
         let traffic = self.rule.traffic.iter().flat_map(|traffic| &traffic.orders);
         let orders = security.chain(traffic).map(|(name, order)| ((*name).to_owned(), order.clone()));
         envoy.typed_per_filter_config.extend(orders);
+        let extensions = self.extensions.orders.iter().map(|order| (external::EXTENSIONS.to_owned(), order.clone()));
+        envoy.typed_per_filter_config.extend(extensions);
         if let Some(traffic) = self.rule.traffic {
             traffic.route.apply(envoy);
             let ObjectId { kind, namespace, name } = self.route;

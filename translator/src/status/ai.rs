@@ -1,17 +1,17 @@
 //! The statuses of AI backends and their credentials, of pools, and of kinds that say something to nobody here.
 
 use kinds::ai::{AiGatewayRouteSpec, AiServiceBackendSpec, BackendSecurityPolicySpec, GatewayConfigSpec};
-use kinds::gateway::GatewaySpec;
 use kinds::inference::{InferencePoolSpec, InferenceServiceSpec};
 use kinds::{Diagnostic, FieldPath, Kind, Object, ObjectId};
 use serde_json::json;
 
 use super::{Condition, ParentStatus, Status};
 use crate::ai;
-use crate::attach::{Parents, Plan};
+use crate::attach::Parents;
 use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
-use crate::graph::{Role, Verdict};
+use crate::graph::{Role, Target, Verdict};
+use crate::policy::external;
 use crate::routing::Refused;
 
 pub(super) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
@@ -28,6 +28,7 @@ pub(super) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
             Outcome { diagnostics: vec![finding], ..Outcome::default() }
         }
         Kind::InferenceService => of_inference_service(object),
+        Kind::EnvoyPatchPolicy | Kind::EnvoyExtensionPolicy => of_extension(object, view),
         _ => Outcome::default(),
     }
 }
@@ -202,9 +203,38 @@ pub(super) fn route_condition(problems: &[Refused]) -> Condition {
     }
 }
 
-/// Gateways that policies patch: whether one is ours.
-pub(super) fn ours(gateway: &ObjectId, view: &View<'_>) -> Option<String> {
-    view.spec::<GatewaySpec>(gateway)?;
-    let plan = view.made::<Plan>(UnitId::Plan(gateway.clone()))?;
-    plan.ours.then(|| plan.controller.clone())
+/// Patches and extensions have a status for each ancestor.
+fn of_extension(object: &Object, view: &View<'_>) -> Outcome {
+    let problem =
+        if object.id.kind == Kind::EnvoyExtensionPolicy { external::render(object, view).err() } else { None };
+    let mut diagnostics = Vec::new();
+    let mut ancestors = Vec::new();
+    for edge in view.references(&object.id).into_iter().filter(|edge| edge.role == Role::PolicyTarget) {
+        let Target::Object(target) = &edge.target else { continue };
+        if edge.verdict != Verdict::Allowed {
+            let message = format!("{target} does not exist");
+            let finding = Diagnostic::warning("target-not-found", place(object, &edge.path), message).about(&object.id);
+            diagnostics.push(finding.help("the policy is left aside until its target exists"));
+            continue;
+        }
+        let accepted = match &problem {
+            None => Condition::yes("Accepted", "Accepted", "the policy is in force"),
+            Some(problem) => Condition::no("Accepted", "Invalid", problem.message.clone()),
+        };
+        ancestors.push(ParentStatus {
+            reference: json!({
+                "group": target.kind.group(), "kind": target.kind.name(),
+                "namespace": target.namespace, "name": target.name,
+            }),
+            controller: view.options.controllers.first().cloned().unwrap_or_default(),
+            conditions: vec![accepted],
+        });
+    }
+    diagnostics.extend(problem.map(|problem| {
+        Diagnostic::error("invalid-policy", place(object, problem.path.as_str()), problem.message)
+            .about(&object.id)
+            .help("until then the routes that it is about answer 500")
+    }));
+    let status = Status { generation: object.meta.generation, ancestors, ..Status::default() };
+    Outcome { product: Product::Status(status.into()), demands: Vec::new(), diagnostics }
 }

@@ -25,7 +25,9 @@ pub(crate) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
         | Kind::GatewayConfig
         | Kind::KgatewayBackend
         | Kind::GatewayParameters
-        | Kind::InferenceService => ai::evaluate(id, view),
+        | Kind::InferenceService
+        | Kind::EnvoyPatchPolicy
+        | Kind::EnvoyExtensionPolicy => ai::evaluate(id, view),
         Kind::BackendTlsPolicy => policy::of_backend_tls_policy(id, view),
         Kind::SecurityPolicy | Kind::BackendTrafficPolicy | Kind::ClientTrafficPolicy => {
             crate::policy::status::evaluate(id, view)

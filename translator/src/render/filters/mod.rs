@@ -19,9 +19,12 @@ use xds_api::google::protobuf::Any;
 
 pub(crate) use cors::CORS;
 
+use crate::policy::external;
+
 /// The order in which a request meets the filters.
-const CHAIN: [fn() -> HttpFilter; 14] = [
+const CHAIN: [fn() -> HttpFilter; 15] = [
     || installed(table_fallback::install()),
+    || installed(external::install()),
     || installed(crate::ai::install_model()),
     || installed(crate::ai::install_on_demand()),
     || installed(crate::ai::install_other()),
