@@ -31,9 +31,14 @@ pub struct TypeProgress {
     pub acknowledged: Option<String>,
     /// Envoy's own words, while the newest content is one it rejected.
     pub rejected: Option<String>,
+    /// The resources that those words are about, as far as is known.
+    pub refused: Vec<String>,
     /// From the change to its acknowledgement.
     pub took_ms: Option<u64>,
 }
+
+/// How many names of a rejection are kept.
+const MOST_NAMES: usize = 16;
 
 /// A resource that an Envoy rejected, and that is set aside for its group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -115,12 +120,16 @@ impl Member {
         self.update(kind, |progress| {
             progress.acknowledged = Some(version.to_owned());
             progress.rejected = None;
+            progress.refused.clear();
             progress.took_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         });
     }
 
-    pub(crate) fn rejected(&self, kind: ResourceType, message: &str) {
-        self.update(kind, |progress| progress.rejected = Some(message.to_owned()));
+    pub(crate) fn rejected(&self, kind: ResourceType, message: &str, suspects: &[(Arc<str>, String)]) {
+        self.update(kind, |progress| {
+            progress.rejected = Some(message.to_owned());
+            progress.refused = suspects.iter().map(|(name, _)| name.to_string()).take(MOST_NAMES).collect();
+        });
     }
 
     fn update(&self, kind: ResourceType, edit: impl FnOnce(&mut TypeProgress)) {

@@ -9,6 +9,7 @@
 //! for the acknowledgement of clusters: a warming cluster withholds it until it has endpoints.
 
 mod policy;
+mod respond;
 mod response;
 mod subscription;
 #[cfg(test)]
@@ -16,11 +17,12 @@ mod tests;
 mod typed;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use xds_api::ResourceType;
 
+use self::respond::Occasion;
 use crate::Error;
 use crate::snapshot::Group;
 use crate::wire::request::{DeltaRequest, SotwRequest};
@@ -41,7 +43,7 @@ pub(crate) enum Variant {
 /// What happened on a stream that others may want to know.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    Acknowledged { kind: ResourceType, nonce: String },
+    Acknowledged { kind: ResourceType, waited_since: Duration },
     Rejected { kind: ResourceType, message: String, suspects: Vec<(Arc<str>, String)> },
 }
 
@@ -54,11 +56,13 @@ pub(crate) struct Stream {
     types: [Option<Box<TypeStream>>; ResourceType::ALL.len()],
     nonces: u64,
     max_names: usize,
+    /// Endpoint sets of clusters that were sent before endpoints were asked for.
+    early: Vec<Arc<str>>,
 }
 
 impl Stream {
     pub(crate) fn new(variant: Variant, only: Option<ResourceType>, group: Arc<Group>, max_names: usize) -> Self {
-        Self { variant, only, group, types: Default::default(), nonces: 0, max_names }
+        Self { variant, only, group, types: Default::default(), nonces: 0, max_names, early: Vec::new() }
     }
 
     /// The type of a request; none for a type that is not served, which disturbs nobody.
@@ -84,7 +88,8 @@ impl Stream {
             return Err(Error::TooMuch(format!("more than {} names of one type", self.max_names)));
         }
         let state = self.group.state(kind);
-        Ok(self.entry(kind).sotw(request, &state))
+        let event = self.entry(kind).sotw(request, &state);
+        Ok(self.taken(kind, event))
     }
 
     pub(crate) fn delta(&mut self, request: &DeltaRequest) -> Result<Option<Event>, Error> {
@@ -96,38 +101,58 @@ impl Stream {
         if entry.subscription.len() > max_names {
             return Err(Error::TooMuch(format!("more than {max_names} names of one type")));
         }
-        Ok(event)
+        Ok(self.taken(kind, event))
+    }
+
+    fn taken(&mut self, kind: ResourceType, event: Option<Event>) -> Option<Event> {
+        if kind == ResourceType::Endpoints && !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            self.entry(kind).owe_again(&early);
+        }
+        if let Some(Event::Rejected { suspects, .. }) = &event {
+            let group = self.group.clone();
+            self.entry(kind).try_alone_only(|name| group.is_unproven(kind, name), suspects);
+        }
+        event
     }
 
     /// The next message for the client, as a gRPC frame; none when it is in step or has to be waited for. `now`
     /// is time since the stream began.
-    pub(crate) fn next(&mut self, now: Duration) -> Option<Bytes> {
+    pub(crate) fn next(&mut self, now: Duration) -> Option<(ResourceType, Bytes)> {
+        let may_remove_clusters = self.routes_in_step();
         for kind in ResourceType::ALL {
-            if self.types[kind as usize].is_none() || self.must_wait(kind, now) {
-                continue;
+            let may_remove = kind != ResourceType::Cluster || may_remove_clusters;
+            if let Some(frame) = self.next_of(kind, may_remove, now) {
+                return Some((kind, frame));
             }
-            let may_remove = kind != ResourceType::Cluster || self.routes_in_step();
-            let state = self.group.state(kind);
-            let variant = self.variant;
-            let nonces = &mut self.nonces;
-            let Some(entry) = &mut self.types[kind as usize] else { continue };
-            let Some(sent) = entry.respond(&state, variant, may_remove, now, nonces) else { continue };
-            if kind == ResourceType::Cluster {
-                self.push_endpoints(&sent.names);
-            }
-            return Some(sent.frame);
+        }
+        // Types that had nothing to be sent may have come into step meanwhile.
+        if !may_remove_clusters && self.routes_in_step() {
+            return Some((ResourceType::Cluster, self.next_of(ResourceType::Cluster, true, now)?));
         }
         None
     }
 
+    fn next_of(&mut self, kind: ResourceType, may_remove: bool, now: Duration) -> Option<Bytes> {
+        if self.types[kind as usize].is_none() || self.must_wait(kind, now) {
+            return None;
+        }
+        let state = self.group.state(kind);
+        let on = Occasion { variant: self.variant, may_remove, now };
+        let sent = self.types[kind as usize].as_mut()?.respond(&state, on, &mut self.nonces)?;
+        if kind == ResourceType::Cluster {
+            self.push_endpoints(sent.endpoints);
+        }
+        Some(sent.frame)
+    }
+
     /// When to ask again although nothing happened.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self, now: Duration) -> Option<Duration> {
         let of = |entry: &TypeStream| {
-            let sent = entry.pending.as_ref()?.sent_at;
-            let newer = self.group.state(entry.kind).epoch != entry.pending.as_ref()?.state.epoch;
-            let impatient = newer.then_some(sent + IMPATIENCE);
-            let patient = (entry.kind == ResourceType::Cluster).then_some(sent + CLUSTER_PATIENCE);
-            impatient.or(patient)
+            let pending = entry.pending.as_ref()?;
+            let patience = (entry.kind == ResourceType::Cluster).then_some(pending.sent_at + CLUSTER_PATIENCE);
+            let impatience = entry.impatient_at(&self.group.state(entry.kind));
+            [impatience, patience].into_iter().flatten().filter(|at| *at > now).min()
         };
         self.types.iter().flatten().filter_map(|entry| of(entry)).min()
     }
@@ -152,9 +177,28 @@ impl Stream {
     }
 
     /// A changed cluster starts anew without endpoints and, in Delta, does not ask for them.
-    fn push_endpoints(&mut self, clusters: &[Arc<str>]) {
-        if let Some(endpoints) = &mut self.types[ResourceType::Endpoints as usize] {
-            endpoints.owe_again(clusters);
+    fn push_endpoints(&mut self, names: Vec<Arc<str>>) {
+        match &mut self.types[ResourceType::Endpoints as usize] {
+            Some(endpoints) if endpoints.begun() => endpoints.owe_again(&names),
+            _ => self.early.extend(names),
+        }
+    }
+
+    /// Tells the group what a client made of a response. True when content was set aside for the group.
+    pub(crate) fn settle(&self, event: &Event, wall: SystemTime) -> bool {
+        match event {
+            Event::Acknowledged { kind, .. } => {
+                if let Some(entry) = &self.types[*kind as usize]
+                    && let Some(base) = &entry.base
+                {
+                    self.group.acknowledged(base, &entry.refused, wall);
+                }
+                false
+            }
+            Event::Rejected { kind, message, suspects } => match suspects.as_slice() {
+                [(name, version)] => self.group.set_aside(*kind, name, version, message, wall),
+                _ => false,
+            },
         }
     }
 

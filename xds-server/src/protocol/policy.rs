@@ -14,6 +14,18 @@ pub(crate) fn full_state(kind: ResourceType) -> bool {
     matches!(kind, T::Cluster | T::Listener | T::ScopedRoute | T::RateLimitConfig)
 }
 
+/// Types of which a client that rejects a response still takes what was good in it.
+pub(crate) fn good_parts_taken(kind: ResourceType) -> bool {
+    use ResourceType as T;
+    matches!(kind, T::Cluster | T::Listener)
+}
+
+/// Types whose version, told by a reconnecting SotW client, can be believed. A rate limit service tells the version it
+/// was sent last, even one that it rejected.
+pub(crate) fn told_version_is_taken(kind: ResourceType) -> bool {
+    full_state(kind) && kind != ResourceType::RateLimitConfig
+}
+
 /// Types whose removals are sent. The others end with their parents: a client that waits for a route table, a secret or
 /// an extension does not survive its removal, and one without its endpoints keeps those it had.
 pub(crate) fn sends_removals(kind: ResourceType) -> bool {
@@ -24,7 +36,7 @@ pub(crate) fn sends_removals(kind: ResourceType) -> bool {
 /// Types for which a name that does not exist is answered at once, so that nobody waits for it.
 pub(crate) fn answers_missing(kind: ResourceType) -> bool {
     use ResourceType as T;
-    matches!(kind, T::Cluster | T::Endpoints | T::Listener | T::ScopedRoute | T::VirtualHost)
+    matches!(kind, T::Cluster | T::Endpoints | T::Listener | T::ScopedRoute | T::VirtualHost | T::Runtime)
 }
 
 /// Types whose changes wait until the clusters they may name are acknowledged, and so warm.

@@ -13,7 +13,6 @@ pub(crate) struct Subscription {
     fingerprint: u64,
     /// Whether any name was ever asked for: an empty request means everything only before that.
     ever_named: bool,
-    started: bool,
 }
 
 const WILDCARD: &str = "*";
@@ -64,34 +63,44 @@ impl Subscription {
     }
 
     /// The first Delta request of a type that asks for nothing asks for everything, if it also gives nothing up.
-    pub(crate) fn start_delta(&mut self, asks: bool, gives_up: bool) -> bool {
-        let first = !std::mem::replace(&mut self.started, true);
-        if first && !asks && !gives_up {
-            self.wildcard = true;
-            return true;
-        }
-        false
+    pub(crate) fn start_delta(&mut self, asks: bool, gives_up: bool) {
+        self.wildcard |= !asks && !gives_up;
     }
 
-    /// A SotW request replaces the set. Returns the names that are new, with whether everything is newly wanted.
-    pub(crate) fn replace(&mut self, names: &[String], legacy_wildcard: bool) -> (Vec<Arc<str>>, bool) {
+    /// A SotW request replaces the set.
+    pub(crate) fn replace(&mut self, names: &[String], legacy_wildcard: bool) -> Replaced {
         let names: Vec<&String> = names.iter().filter(|name| !name.is_empty()).collect();
         self.ever_named |= !names.is_empty();
         let wildcard =
             names.iter().any(|name| *name == WILDCARD) || (names.is_empty() && !self.ever_named && legacy_wildcard);
         let newly_all = wildcard && !self.wildcard;
-        self.wildcard = wildcard;
+        let was_wildcard = std::mem::replace(&mut self.wildcard, wildcard);
         let wanted: OrdSet<Arc<str>> =
             names.iter().filter(|name| **name != WILDCARD).map(|name| Arc::from(name.as_str())).collect();
         let added: Vec<Arc<str>> = wanted.iter().filter(|name| !self.names.contains(*name)).cloned().collect();
         let gone: Vec<Arc<str>> = self.names.iter().filter(|name| !wanted.contains(*name)).cloned().collect();
+        let shrunk = !gone.is_empty() || was_wildcard && !wildcard;
         for name in gone {
             self.remove(&name);
         }
         for name in &added {
             self.add(name.clone());
         }
-        (added, newly_all)
+        Replaced { added, newly_all, shrunk }
+    }
+}
+
+/// What replacing a set of names did to it.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    pub added: Vec<Arc<str>>,
+    pub newly_all: bool,
+    pub shrunk: bool,
+}
+
+impl Replaced {
+    pub(crate) fn any(&self) -> bool {
+        self.newly_all || self.shrunk || !self.added.is_empty()
     }
 }
 
@@ -120,7 +129,7 @@ mod tests {
     #[test]
     fn s3_delta_sequence() {
         let mut s = Subscription::default();
-        assert!(s.start_delta(false, false));
+        s.start_delta(false, false);
         s.add("a".into());
         assert!(s.wildcard && s.wants("a") && s.wants("b"));
         s.remove("*");
@@ -132,7 +141,7 @@ mod tests {
     #[test]
     fn s4_only_unsubscribing_is_not_asking_for_everything() {
         let mut s = Subscription::default();
-        assert!(!s.start_delta(false, true));
+        s.start_delta(false, true);
         assert!(s.is_empty());
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -19,6 +20,8 @@ pub(crate) struct Group {
     /// Whoever changes states holds this; readers never do.
     writing: Mutex<Quarantine>,
     changed: watch::Sender<u64>,
+    /// The newest epoch of each type that an Envoy has acknowledged whole.
+    proven: [AtomicU64; ResourceType::ALL.len()],
 }
 
 /// What was set aside: content that an Envoy rejected is never sent again.
@@ -39,7 +42,8 @@ pub(crate) struct SetAside {
 impl Group {
     pub(crate) fn new(key: GroupKey) -> Self {
         let empty = |kind| ArcSwap::from_pointee(TypeState::empty(kind, SystemTime::UNIX_EPOCH));
-        Self { key, states: ResourceType::ALL.map(empty), writing: Mutex::default(), changed: watch::Sender::new(0) }
+        let (writing, changed, proven) = (Mutex::default(), watch::Sender::new(0), Default::default());
+        Self { key, states: ResourceType::ALL.map(empty), writing, changed, proven }
     }
 
     pub(crate) fn state(&self, kind: ResourceType) -> Arc<TypeState> {
@@ -120,26 +124,51 @@ impl Group {
         self.publish(Change { set: resources, remove }, now);
     }
 
-    /// An Envoy has taken everything of a type up to a state: what it holds is proven.
-    pub(crate) fn acknowledged(&self, state: &TypeState) {
-        let mut quarantine = self.writing.lock();
-        if quarantine.unproven.is_empty() {
+    /// Whether no Envoy has acknowledged the newest content of a name yet.
+    pub(crate) fn is_unproven(&self, kind: ResourceType, name: &str) -> bool {
+        self.writing.lock().unproven.contains_key(&(kind, Arc::from(name)))
+    }
+
+    /// An Envoy has taken everything of a type up to a state, but what it refused: what it holds is proven.
+    ///
+    /// What one Envoy takes is not withheld from the others because another rejects it: that one alone goes without.
+    pub(crate) fn acknowledged(&self, state: &TypeState, refused: &BTreeMap<Arc<str>, String>, now: SystemTime) {
+        let proven = &self.proven[state.kind as usize];
+        if refused.is_empty() && proven.fetch_max(state.epoch, Ordering::Relaxed) >= state.epoch {
             return;
         }
-        let first = (state.kind, Arc::from(""));
-        let of_kind = quarantine.unproven.range(first..).take_while(|((kind, _), _)| *kind == state.kind);
+        let mut quarantine = self.writing.lock();
         let current = self.state(state.kind);
         let same = |name: &str| match (current.get(name), state.get(name)) {
-            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then) && !refused.contains_key(name),
             _ => false,
         };
+        let first = (state.kind, Arc::from(""));
+        let of_kind = quarantine.unproven.range(first.clone()..).take_while(|((kind, _), _)| *kind == state.kind);
         let proven: Vec<_> = of_kind.map(|(key, _)| key.clone()).filter(|(_, name)| same(name)).collect();
         for key in proven {
             quarantine.unproven.remove(&key);
         }
+        let of_kind = quarantine.rejected.range(first..).take_while(|((kind, _), _)| *kind == state.kind);
+        let taken = |name: &str, aside: &SetAside| {
+            state.get(name).is_some_and(|entry| entry.body == aside.resource.body) && !refused.contains_key(name)
+        };
+        let lifted: Vec<_> =
+            of_kind.filter(|((_, name), aside)| taken(name, aside)).map(|(key, _)| key.clone()).collect();
+        let set: Vec<Resource> =
+            lifted.iter().filter_map(|key| quarantine.rejected.remove(key)).map(|aside| aside.resource).collect();
+        if set.is_empty() {
+            return;
+        }
+        if let Some(next) = current.next(set, [], now) {
+            self.states[state.kind as usize].store(Arc::new(next));
+        }
+        drop(quarantine);
+        self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Sets a resource aside: the content that was last good takes its place, or nothing. True when it was there.
+    /// Sets a resource aside: the content that was last good takes its place, or nothing. True when it was there, and no
+    /// other Envoy had taken it.
     pub(crate) fn set_aside(
         &self,
         kind: ResourceType,
@@ -152,8 +181,8 @@ impl Group {
         let current = self.state(kind);
         let Some(entry) = current.get(name).filter(|entry| entry.version == version) else { return false };
         let name = entry.name.clone();
+        let Some(before) = quarantine.unproven.remove(&(kind, name.clone())) else { return false };
         let resource = Resource { kind, name: name.clone(), body: entry.body.clone() };
-        let before = quarantine.unproven.remove(&(kind, name.clone())).flatten();
         quarantine.rejected.insert((kind, name.clone()), SetAside { resource, message: message.to_owned() });
         let (set, remove) = match before {
             Some(good) => (vec![Resource { kind, name, body: good.body.clone() }], Vec::new()),

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use bytes::{BufMut, Bytes, BytesMut};
 use imbl::{OrdMap, Vector};
 use parking_lot::Mutex;
+use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use rustc_hash::FxHashMap;
 use xds_api::{Resource, ResourceType};
@@ -28,6 +29,29 @@ pub(crate) struct Entry {
     pub sotw: Bytes,
     /// The entry as field 2 of a `DeltaDiscoveryResponse`: a `Resource`.
     pub delta: Bytes,
+    /// The endpoint set that a cluster takes its endpoints from: a cluster that is sent again begins without them.
+    pub endpoints: Option<Arc<str>>,
+}
+
+/// As much of a cluster as says where its endpoints come from.
+#[derive(Clone, PartialEq, prost::Message)]
+struct LeanCluster {
+    #[prost(message, optional, tag = "3")]
+    eds: Option<LeanEds>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct LeanEds {
+    #[prost(string, tag = "2")]
+    service_name: String,
+}
+
+fn endpoints_of(kind: ResourceType, name: &Arc<str>, body: &Bytes) -> Option<Arc<str>> {
+    if kind != ResourceType::Cluster {
+        return None;
+    }
+    let eds = LeanCluster::decode(body.clone()).ok()?.eds?;
+    Some(if eds.service_name.is_empty() { name.clone() } else { Arc::from(eds.service_name) })
 }
 
 impl Entry {
@@ -47,7 +71,8 @@ impl Entry {
         let mut delta = BytesMut::with_capacity(inner.len() + 8);
         put_field(2, &inner, &mut delta);
         let hash = xxh3_64(name.as_bytes()).rotate_left(17) ^ content;
-        Self { name, version, hash, body, sotw: sotw.freeze(), delta: delta.freeze() }
+        let endpoints = endpoints_of(kind, &name, &body);
+        Self { name, version, hash, body, sotw: sotw.freeze(), delta: delta.freeze(), endpoints }
     }
 }
 

@@ -149,24 +149,26 @@ impl Discovery {
 
     fn note(&mut self, event: &Event) {
         let Some(running) = &self.running else { return };
+        let now = SystemTime::now();
         match event {
-            Event::Acknowledged { kind, .. } => {
+            Event::Acknowledged { kind, waited_since } => {
                 let entry = running.stream.types().find(|entry| entry.kind == *kind);
                 if let Some(state) = entry.and_then(|entry| entry.base.as_ref()) {
-                    let took = SystemTime::now().duration_since(state.published).unwrap_or_default();
+                    let sent = self.started.elapsed().saturating_sub(*waited_since);
+                    // A state from before the stream began says nothing about how long its client took.
+                    let took = now.duration_since(state.published).unwrap_or_default();
+                    let took = if took > self.started.elapsed() { sent } else { took };
                     running.member.acknowledged(*kind, &state.version, took);
-                    running.stream.group().acknowledged(state);
                 }
             }
             Event::Rejected { kind, message, suspects } => {
-                running.member.rejected(*kind, message);
-                tracing::warn!(gateway = %running.stream.group().key, ?kind, message, "an Envoy rejected configuration");
-                if let [(name, version)] = suspects.as_slice()
-                    && running.stream.group().set_aside(*kind, name, version, message, SystemTime::now())
-                {
-                    self.shared.snapshots.rejected();
-                }
+                running.member.rejected(*kind, message, suspects);
+                let gateway = &running.stream.group().key;
+                tracing::warn!(%gateway, ?kind, message, "an Envoy rejected configuration");
             }
+        }
+        if running.stream.settle(event, now) {
+            self.shared.snapshots.rejected();
         }
     }
 
@@ -185,15 +187,14 @@ impl Discovery {
         let Some(running) = &mut self.running else { return Poll::Pending };
         // Only the newest state matters: any number of changes is one.
         while let Poll::Ready(Some(_)) = Pin::new(&mut running.changes).poll_next(cx) {}
-        if let Some(frame) = running.stream.next(elapsed) {
-            for entry in running.stream.types() {
-                if let Some(pending) = entry.pending.as_ref().filter(|pending| pending.sent_at == elapsed) {
-                    running.member.sent(entry.kind, &pending.state.version);
-                }
+        if let Some((kind, frame)) = running.stream.next(elapsed) {
+            let entry = running.stream.types().find(|entry| entry.kind == kind);
+            if let Some(pending) = entry.and_then(|entry| entry.pending.as_ref()) {
+                running.member.sent(kind, &pending.state.version);
             }
             return Poll::Ready(Ok(Some(frame)));
         }
-        match running.stream.deadline() {
+        match running.stream.deadline(elapsed) {
             Some(deadline) => {
                 let at = self.started + deadline.max(elapsed + Duration::from_millis(1));
                 let mut sleep = Box::pin(tokio::time::sleep_until(at));
