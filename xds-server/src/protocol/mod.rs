@@ -88,7 +88,8 @@ impl Stream {
             return Err(Error::TooMuch(format!("more than {} names of one type", self.max_names)));
         }
         let state = self.group.state(kind);
-        let event = self.entry(kind).sotw(request, &state);
+        let doubtful = self.group.is_doubtful(kind);
+        let event = self.entry(kind).sotw(request, &state, doubtful);
         Ok(self.taken(kind, event))
     }
 
@@ -195,10 +196,13 @@ impl Stream {
                 }
                 false
             }
-            Event::Rejected { kind, message, suspects } => match suspects.as_slice() {
-                [(name, version)] => self.group.set_aside(*kind, name, version, message, wall),
-                _ => false,
-            },
+            Event::Rejected { kind, message, suspects } => {
+                self.group.doubt(*kind);
+                match suspects.as_slice() {
+                    [(name, version)] => self.group.set_aside(*kind, name, version, message, wall),
+                    _ => false,
+                }
+            }
         }
     }
 

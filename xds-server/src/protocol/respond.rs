@@ -77,6 +77,7 @@ impl TypeStream {
                 self.removals.insert(entry.name.clone(), None);
             }
         }
+        self.owed.extend(pending.owed);
         self.removals.extend(pending.removed.into_iter().map(|name| (name, None)));
     }
 

@@ -83,14 +83,16 @@ impl TypeStream {
         self.begun
     }
 
-    pub(super) fn sotw(&mut self, request: &SotwRequest, state: &Arc<TypeState>) -> Option<Event> {
+    /// `doubtful`: some client of the group rejected something of this type, and may hold parts of it.
+    pub(super) fn sotw(&mut self, request: &SotwRequest, state: &Arc<TypeState>, doubtful: bool) -> Option<Event> {
         let first = !std::mem::replace(&mut self.begun, true);
         let replaced = self.subscription.replace(&request.names, policy::legacy_wildcard(self.kind));
         if first {
             // A nonce of another stream means nothing here, and a version only where nothing can have grown.
             let in_step = self.subscription.wildcard
                 && policy::told_version_is_taken(self.kind)
-                && request.version == state.version;
+                && request.version == state.version
+                && !doubtful;
             if in_step {
                 self.base = Some(state.clone());
             } else {
@@ -235,8 +237,10 @@ impl TypeStream {
         } else {
             self.alone = suspects.iter().map(|entry| entry.name.clone()).collect();
         }
-        // Without the newest content the client is still owed what was good before.
-        self.owed.extend(suspects.iter().filter(|entry| pending.owed.contains(&entry.name)).map(|e| e.name.clone()));
+        if !suspects.is_empty() {
+            // Without the newest content the client is still owed what was good before.
+            self.owed.extend(pending.owed);
+        }
         if pending.alone.is_none() {
             let mut others = entries.iter().filter(|entry| !culprit(&entry.name));
             if variant == Variant::Sotw && policy::full_state(self.kind) {

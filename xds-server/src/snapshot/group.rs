@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,8 @@ pub(crate) struct Group {
     changed: watch::Sender<u64>,
     /// The newest epoch of each type that an Envoy has acknowledged whole.
     proven: [AtomicU64; ResourceType::ALL.len()],
+    /// Types of which something was ever rejected.
+    doubtful: [AtomicBool; ResourceType::ALL.len()],
 }
 
 /// What was set aside: content that an Envoy rejected is never sent again.
@@ -42,8 +44,14 @@ pub(crate) struct SetAside {
 impl Group {
     pub(crate) fn new(key: GroupKey) -> Self {
         let empty = |kind| ArcSwap::from_pointee(TypeState::empty(kind, SystemTime::UNIX_EPOCH));
-        let (writing, changed, proven) = (Mutex::default(), watch::Sender::new(0), Default::default());
-        Self { key, states: ResourceType::ALL.map(empty), writing, changed, proven }
+        Self {
+            key,
+            states: ResourceType::ALL.map(empty),
+            writing: Mutex::default(),
+            changed: watch::Sender::new(0),
+            proven: Default::default(),
+            doubtful: Default::default(),
+        }
     }
 
     pub(crate) fn state(&self, kind: ResourceType) -> Arc<TypeState> {
@@ -122,6 +130,16 @@ impl Group {
             remove.extend(gone);
         }
         self.publish(Change { set: resources, remove }, now);
+    }
+
+    pub(crate) fn doubt(&self, kind: ResourceType) {
+        self.doubtful[kind as usize].store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a client that tells the version it accepted last may hold more than that: after a rejection Envoy keeps what
+    /// was good in it.
+    pub(crate) fn is_doubtful(&self, kind: ResourceType) -> bool {
+        self.doubtful[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Whether no Envoy has acknowledged the newest content of a name yet.
