@@ -8,14 +8,21 @@
 //! run one Gateway; states belong to groups. A stream remembers which state it was sent, not what was in it, so that an
 //! Envoy in step costs a pointer. The protocol ([`protocol`]) takes messages and returns messages: no sockets, no clock.
 
+mod access;
+mod csds;
 mod error;
 mod fleet;
+mod metrics;
 mod protocol;
 mod server;
 mod snapshot;
+mod tls;
 mod wire;
 
+pub use access::{Access, AccessRule};
 pub use error::Error;
 pub use fleet::{Client, Fleet, Rejection, TypeProgress};
+pub use metrics::Metrics;
 pub use server::{Server, ServerOptions};
-pub use snapshot::{Change, GroupKey, Snapshots};
+pub use snapshot::{Change, GroupKey, Keeper, Snapshots};
+pub use tls::{Tls, TlsError, TlsFiles};

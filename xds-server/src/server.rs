@@ -14,13 +14,18 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::codegen::Service as _;
+use xds_api::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 
+use crate::access::identities;
+use crate::csds::ClientStatus;
 use crate::wire::body::{Discovery, trailers};
 use crate::wire::methods;
-use crate::{Error, Fleet, Snapshots};
+use crate::{Access, Error, Fleet, Metrics, Snapshots, Tls};
 
 /// Limits and times.
 #[derive(Clone, Debug)]
@@ -37,17 +42,25 @@ pub struct ServerOptions {
     pub max_stream_age: Duration,
     /// How long connections may go on when the server ends.
     pub drain: Duration,
+    /// How long a client may take to begin: to end its handshake, and to say who it is.
+    pub patience: Duration,
+    /// Without it, in plain text.
+    pub tls: Option<Tls>,
+    pub access: Access,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             max_message_bytes: 64 << 20,
-            max_first_message_bytes: 64 << 20,
+            max_first_message_bytes: 4 << 20,
             max_streams: 200_000,
             max_names: 1_000_000,
             max_stream_age: Duration::from_secs(12 * 3600),
             drain: Duration::from_secs(5),
+            patience: Duration::from_secs(10),
+            tls: None,
+            access: Access::default(),
         }
     }
 }
@@ -58,7 +71,17 @@ pub(crate) struct Shared {
     pub snapshots: Snapshots,
     pub fleet: Fleet,
     pub options: ServerOptions,
+    pub metrics: Metrics,
     streams: AtomicUsize,
+    status: ClientStatusDiscoveryServiceServer<ClientStatus>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub address: SocketAddr,
+    /// What its certificate vouches for.
+    pub identities: Arc<[String]>,
 }
 
 /// The xDS server.
@@ -67,13 +90,20 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
-type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
+type ResponseBody = UnsyncBoxBody<Bytes, tonic::Status>;
 
 impl Server {
     #[must_use]
     pub fn new(snapshots: Snapshots, options: ServerOptions) -> Self {
-        let shared = Shared { snapshots, fleet: Fleet::default(), options, streams: AtomicUsize::new(0) };
-        Self { shared: Arc::new(shared) }
+        let fleet = Fleet::default();
+        let status = ClientStatusDiscoveryServiceServer::new(ClientStatus { fleet: fleet.clone() });
+        let (metrics, streams) = (Metrics::default(), AtomicUsize::new(0));
+        Self { shared: Arc::new(Shared { snapshots, fleet, options, metrics, streams, status }) }
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics.clone()
     }
 
     #[must_use]
@@ -85,6 +115,7 @@ impl Server {
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
         let (draining, drain) = watch::channel(false);
         let mut connections = JoinSet::new();
+        let mut look_at_files = tokio::time::interval(Duration::from_secs(1));
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -100,6 +131,11 @@ impl Server {
                     }
                 },
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                _ = look_at_files.tick(), if self.shared.options.tls.is_some() => {
+                    if let Some(tls) = &self.shared.options.tls {
+                        tls.reload_if_changed();
+                    }
+                }
             }
         }
         drop(listener);
@@ -111,14 +147,35 @@ impl Server {
     }
 }
 
-async fn connection(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, drain: watch::Receiver<bool>) {
+async fn connection(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, drain: watch::Receiver<bool>) {
     let _ = socket.set_nodelay(true);
+    let Some(tls) = &shared.options.tls else {
+        return connected(shared, socket, Peer { address, identities: Arc::from([]) }, drain).await;
+    };
+    match tokio::time::timeout(shared.options.patience, tls.acceptor().accept(socket)).await {
+        Ok(Ok(stream)) => {
+            let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let identities = leaf.map_or_else(|| Arc::from([]), |leaf| identities(leaf));
+            connected(shared, stream, Peer { address, identities }, drain).await;
+        }
+        Ok(Err(error)) => {
+            shared.metrics.refused_connection();
+            tracing::debug!(peer = %address, %error, "no TLS handshake");
+        }
+        Err(_) => shared.metrics.refused_connection(),
+    }
+}
+
+async fn connected(
+    shared: Arc<Shared>,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    drain: watch::Receiver<bool>,
+) {
+    let address = peer.address;
     let service = {
         let drain = drain.clone();
-        service_fn(move |request| {
-            let response = answer(&shared, peer, request, drain.clone());
-            async move { Ok::<_, Infallible>(response) }
-        })
+        service_fn(move |request| answer(shared.clone(), peer.clone(), request, drain.clone()))
     };
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -127,14 +184,14 @@ async fn connection(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, dr
         .max_concurrent_streams(100_000)
         .initial_stream_window_size(64 << 10)
         .initial_connection_window_size(1 << 20)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let mut drain = drain;
     let drained = async { drain.wait_for(|draining| *draining).await.map(|_| ()) };
     tokio::select! {
         result = &mut connection => {
             if let Err(error) = result {
-                tracing::debug!(%peer, %error, "a connection ended");
+                tracing::debug!(peer = %address, %error, "a connection ended");
             }
             return;
         }
@@ -143,28 +200,43 @@ async fn connection(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, dr
     let _ = connection.await;
 }
 
-fn answer(
-    shared: &Arc<Shared>,
-    peer: SocketAddr,
+async fn answer(
+    shared: Arc<Shared>,
+    peer: Peer,
     request: Request<Incoming>,
     drain: watch::Receiver<bool>,
-) -> Response<ResponseBody> {
-    let Some((variant, only)) = methods::lookup(request.uri().path()) else { return refuse(&Error::NoSuchMethod) };
-    if !shared.snapshots.is_ready() {
-        return refuse(&Error::NotReady);
-    }
-    let Some(place) = Place::take(shared) else {
-        return refuse(&Error::TooMuch("this server has all the streams it can serve".into()));
+) -> Result<Response<ResponseBody>, Infallible> {
+    let Some((variant, only)) = methods::lookup(request.uri().path()) else {
+        return Ok(other(&shared, &peer, request).await);
     };
-    let body = Discovery::new(shared.clone(), peer, variant, only, request.into_body(), drain);
-    let mut response = Response::new(Held { body, _place: place }.boxed_unsync());
+    let Some(place) = Place::take(&shared) else {
+        return Ok(refuse(&shared, &Error::TooMuch("this server has all the streams it can serve".into())));
+    };
+    let body = Discovery::new(shared, peer, variant, only, request.into_body(), drain);
+    let body = Held { body, _place: place }.map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    response
+    Ok(response)
+}
+
+/// Calls that are no discovery. The view of the fleet is for whoever may ask for every Gateway.
+async fn other(shared: &Arc<Shared>, peer: &Peer, request: Request<Incoming>) -> Response<ResponseBody> {
+    if !request.uri().path().starts_with("/envoy.service.status.v3.ClientStatusDiscoveryService/") {
+        return refuse(shared, &Error::NoSuchMethod);
+    }
+    if !shared.options.access.allows(&peer.identities, "*") {
+        return refuse(shared, &Error::Forbidden("the view of the fleet is not for this identity".into()));
+    }
+    match shared.status.clone().call(request).await {
+        Ok(response) => response.map(|body| body.boxed_unsync()),
+        Err(never) => match never {},
+    }
 }
 
 /// An answer that is nothing but a status.
-fn refuse(error: &Error) -> Response<ResponseBody> {
-    let mut response = Response::new(Empty::new().boxed_unsync());
+fn refuse(shared: &Shared, error: &Error) -> Response<ResponseBody> {
+    shared.metrics.ended(error.grpc_code());
+    let mut response = Response::new(Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync());
     *response.status_mut() = StatusCode::OK;
     *response.headers_mut() = trailers(Some(error));
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

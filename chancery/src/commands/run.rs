@@ -52,7 +52,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&directory)?;
     let path = directory.join("envoy.yaml");
     std::fs::write(&path, bootstrap)?;
-    let config = Config { paths: args.manifests.paths.clone(), xds: args.addresses.xds, admin: args.addresses.admin };
+    let config = Config {
+        paths: args.manifests.paths.clone(),
+        xds: args.addresses.xds,
+        admin: args.addresses.admin,
+        options: xds_server::ServerOptions::default(),
+        state_dir: None,
+    };
     let envoy = args.envoy.clone().unwrap_or_else(|| PathBuf::from("envoy"));
     let result = super::runtime()?.block_on(async {
         let (ended, end) = tokio::sync::watch::channel(false);

@@ -1,7 +1,10 @@
 //! `chancery serve DIR`: the control plane.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use xds_server::{Access, AccessRule, ServerOptions, Tls, TlsFiles};
 
 use super::Manifests;
 use crate::serve::{Config, asked_to_end, serve};
@@ -13,6 +16,58 @@ pub(crate) struct Args {
     manifests: Manifests,
     #[command(flatten)]
     pub addresses: Addresses,
+    #[command(flatten)]
+    pub security: Security,
+    /// Keep the last good snapshot of each Gateway here, and serve it after a restart until the manifests are read
+    #[arg(long, value_name = "DIR", env = "CHANCERY_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+/// Who may connect to the xDS port.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Security {
+    /// The certificate of the xDS port, in PEM; a changed file is taken in at once
+    #[arg(long, value_name = "FILE", env = "CHANCERY_XDS_TLS_CERT", requires = "xds_tls_key")]
+    xds_tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", env = "CHANCERY_XDS_TLS_KEY", requires = "xds_tls_cert")]
+    xds_tls_key: Option<PathBuf>,
+    /// The authority that signs the certificates of Envoys; with it, Envoys without one are refused
+    #[arg(long, value_name = "FILE", env = "CHANCERY_XDS_CLIENT_CA", requires = "xds_tls_cert")]
+    xds_client_ca: Option<PathBuf>,
+    /// Which identity (URI or DNS name of a certificate) may ask for which Gateway; `*` stands for any text. Without any
+    /// rule, whoever may connect may ask for every Gateway
+    #[arg(
+        long,
+        value_name = "IDENTITY=NAMESPACE/NAME",
+        env = "CHANCERY_XDS_ALLOW",
+        value_delimiter = ',',
+        requires = "xds_client_ca"
+    )]
+    xds_allow: Vec<AccessRule>,
+    /// Serve xDS in plain text on an address that is not loopback
+    #[arg(long, env = "CHANCERY_XDS_PLAINTEXT")]
+    xds_plaintext: bool,
+}
+
+impl Security {
+    pub(crate) fn options(&self, xds: SocketAddr) -> anyhow::Result<ServerOptions> {
+        let tls = match (&self.xds_tls_cert, &self.xds_tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::load(TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_ca: self.xds_client_ca.clone(),
+            })?),
+            _ => None,
+        };
+        if tls.is_none() && !xds.ip().is_loopback() && !self.xds_plaintext {
+            anyhow::bail!(
+                "configuration holds secrets, and {xds} can be reached from elsewhere: give --xds-tls-cert and \
+                 --xds-tls-key, or --xds-plaintext if the network is trusted"
+            );
+        }
+        Ok(ServerOptions { tls, access: Access::new(self.xds_allow.clone()), ..ServerOptions::default() })
+    }
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -27,7 +82,13 @@ pub(crate) struct Addresses {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     super::start_logging();
-    let config = Config { paths: args.manifests.paths.clone(), xds: args.addresses.xds, admin: args.addresses.admin };
+    let config = Config {
+        paths: args.manifests.paths.clone(),
+        xds: args.addresses.xds,
+        admin: args.addresses.admin,
+        options: args.security.options(args.addresses.xds)?,
+        state_dir: args.state_dir.clone(),
+    };
     super::runtime()?.block_on(serve(config, asked_to_end()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::extract::{Query, State as Extract};
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::routing::get;
 use axum::{Json, Router};
+use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use xds_api::ResourceType;
@@ -19,12 +21,14 @@ pub(crate) struct State {
     pub snapshots: Snapshots,
     pub fleet: Fleet,
     pub view: Arc<ArcSwap<View>>,
+    pub registry: Arc<Registry>,
 }
 
 pub(crate) fn pages(state: State) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
         .route("/fleet", get(fleet))
         .route("/snapshot", get(snapshot))
         .route("/status", get(statuses))
@@ -38,6 +42,13 @@ async fn ready(Extract(state): Extract<State>) -> (StatusCode, &'static str) {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the first full load has not ended\n")
     }
+}
+
+async fn metrics(Extract(state): Extract<State>) -> ([(HeaderName, &'static str); 1], String) {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    drop(prometheus_client::encoding::text::encode(&mut text, &state.registry));
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }
 
 async fn fleet(Extract(state): Extract<State>) -> Json<Value> {

@@ -24,11 +24,24 @@ pub(crate) struct View {
 pub(crate) fn run(mut batches: Receiver<Batch>, snapshots: &Snapshots, view: &ArcSwap<View>) {
     let mut translator = Translator::new(Options::default());
     let mut source_findings = Vec::new();
+    let (mut whole, mut held) = (false, false);
     while let Some(batch) = batches.blocking_recv() {
         let begin = Instant::now();
         let changes = batch.changes.len();
         let update = translator.apply(batch.changes.into_iter().map(change));
-        let sent = publish(&update, snapshots);
+        let damaged = !held && source_errors(&batch.diagnostics) && !snapshots.restored().is_empty();
+        let sent = if whole {
+            publish(&update, snapshots)
+        } else if damaged {
+            // What was restored is better than a first load with holes; the next edit ends it, for nothing that is wrong
+            // in one place may hold up the rest.
+            held = true;
+            tracing::warn!("manifests have errors: the last good snapshot is served until the next edit");
+            0
+        } else {
+            whole = true;
+            replace(&translator, snapshots)
+        };
         snapshots.mark_ready();
         tracing::info!(changes, resources = sent, took = ?begin.elapsed(), "translated");
         let findings_changed = update.diagnostics_changed || batch.diagnostics != source_findings;
@@ -54,6 +67,27 @@ fn publish(update: &Update, snapshots: &Snapshots) -> usize {
         let key = GroupKey::new(&format!("{}/{}", gateway.namespace, gateway.name));
         sent += group.set.len() + group.remove.len();
         snapshots.publish(&key, Change { set: group.set.clone(), remove: group.remove.clone() });
+    }
+    sent
+}
+
+/// Files that cannot be read lack in the first load, and only in that: later ones keep what a broken file held before.
+fn source_errors(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+/// The first full load takes the place of what was restored.
+fn replace(translator: &Translator, snapshots: &Snapshots) -> usize {
+    let mut sent = 0;
+    let mut gone = snapshots.keys();
+    for (gateway, resources) in translator.resources() {
+        let key = GroupKey::new(&format!("{}/{}", gateway.namespace, gateway.name));
+        gone.retain(|restored| *restored != key);
+        sent += resources.len();
+        snapshots.replace(&key, resources);
+    }
+    for key in gone {
+        snapshots.remove_group(&key);
     }
     sent
 }

@@ -11,12 +11,14 @@ mod control;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use xds_server::{Server, ServerOptions, Snapshots};
+use xds_server::{Keeper, Server, ServerOptions, Snapshots};
 
 pub(crate) use control::View;
 
@@ -25,7 +27,12 @@ pub(crate) struct Config {
     pub paths: Vec<PathBuf>,
     pub xds: SocketAddr,
     pub admin: SocketAddr,
+    pub options: ServerOptions,
+    pub state_dir: Option<PathBuf>,
 }
+
+/// How often changed snapshots are written to the state directory.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves until the process is told to end.
 pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
@@ -34,18 +41,51 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     tracing::info!(xds = %xds.local_addr()?, admin = %admin.local_addr()?, "chancery {}", env!("CARGO_PKG_VERSION"));
 
     let snapshots = Snapshots::new();
-    let server = Server::new(snapshots.clone(), ServerOptions::default());
+    let keeper = match &config.state_dir {
+        Some(directory) => {
+            let opened = Keeper::open(snapshots.clone(), directory);
+            Some(opened.with_context(|| format!("state directory {}", directory.display()))?)
+        }
+        None => None,
+    };
+    let server = Server::new(snapshots.clone(), config.options);
+    let mut registry = Registry::default();
+    server.metrics().register(&mut registry);
     let view = Arc::new(ArcSwap::from_pointee(View::default()));
-    let pages = admin::pages(admin::State { snapshots: snapshots.clone(), fleet: server.fleet(), view: view.clone() });
+    let pages = admin::pages(admin::State {
+        snapshots: snapshots.clone(),
+        fleet: server.fleet(),
+        view: view.clone(),
+        registry: Arc::new(registry),
+    });
     let (batches, received) = mpsc::channel(4);
     let paths = config.paths;
     std::thread::Builder::new().name("files".into()).spawn(move || sources::file::watch(paths, &batches))?;
     let control = tokio::task::spawn_blocking(move || control::run(received, &snapshots, &view));
     let admin = tokio::spawn(async move { axum::serve(admin, pages).await });
+    let (ended, end) = std::sync::mpsc::channel();
+    let keeping = keeper.map(|keeper| tokio::task::spawn_blocking(move || keep(keeper, &end)));
     server.serve(xds, shutdown).await;
+    drop(ended);
+    if let Some(keeping) = keeping {
+        keeping.await?;
+    }
     admin.abort();
     control.abort();
     Ok(())
+}
+
+/// Writes what has changed, until the other end is dropped, and then once more.
+fn keep(mut keeper: Keeper, end: &std::sync::mpsc::Receiver<()>) {
+    loop {
+        let over = end.recv_timeout(SAVE_EVERY) == Err(std::sync::mpsc::RecvTimeoutError::Disconnected);
+        if let Err(error) = keeper.save_changed() {
+            tracing::warn!(%error, "a snapshot is not saved");
+        }
+        if over {
+            return;
+        }
+    }
 }
 
 /// Ends when the process is asked to: by a terminal or by whoever started it.

@@ -40,6 +40,15 @@ pub(crate) enum Variant {
     Delta,
 }
 
+impl Variant {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sotw => "sotw",
+            Self::Delta => "delta",
+        }
+    }
+}
+
 /// What happened on a stream that others may want to know.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {

@@ -24,6 +24,8 @@ pub(crate) struct Group {
     proven: [AtomicU64; ResourceType::ALL.len()],
     /// Types of which something was ever rejected.
     doubtful: [AtomicBool; ResourceType::ALL.len()],
+    /// Holds what was saved, and nothing newer.
+    restored: AtomicBool,
 }
 
 /// What was set aside: content that an Envoy rejected is never sent again.
@@ -51,6 +53,7 @@ impl Group {
             changed: watch::Sender::new(0),
             proven: Default::default(),
             doubtful: Default::default(),
+            restored: AtomicBool::new(false),
         }
     }
 
@@ -71,7 +74,19 @@ impl Group {
         ResourceType::ALL.into_iter().flat_map(of_kind).collect()
     }
 
+    pub(crate) fn is_restored(&self) -> bool {
+        self.restored.load(Ordering::Relaxed)
+    }
+
+    /// What was saved had been taken by Envoys: it counts as proven.
+    pub(crate) fn restore(&self, resources: Vec<Resource>, now: SystemTime) {
+        self.replace(resources, now);
+        self.writing.lock().unproven.clear();
+        self.restored.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn publish(&self, change: Change, now: SystemTime) {
+        self.restored.store(false, Ordering::Relaxed);
         let mut quarantine = self.writing.lock();
         let mut by_kind: BTreeMap<ResourceType, (Vec<Resource>, Vec<Arc<str>>)> = BTreeMap::new();
         for resource in change.set {

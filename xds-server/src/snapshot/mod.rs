@@ -1,6 +1,7 @@
 //! What each group of Envoys is to have.
 
 mod group;
+mod persist;
 mod state;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use xds_api::{Resource, ResourceType};
 
 pub(crate) use group::Group;
+pub use persist::Keeper;
 pub(crate) use state::{Entry, FrameKey, TypeState, put_field};
 
 /// The Gateway whose Envoys form a group: `NAMESPACE/NAME`, as their `node.cluster` says.
@@ -51,6 +53,9 @@ pub struct Change {
     pub set: Vec<Resource>,
     pub remove: Vec<(ResourceType, Arc<str>)>,
 }
+
+/// How many groups may come into being by being asked for.
+const MOST_GROUPS: usize = 20_000;
 
 /// The snapshots of all groups. Cloning it is cheap: all clones are one.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +106,25 @@ impl Snapshots {
         self.0.ready.load(Ordering::Acquire)
     }
 
+    /// Whether streams of a group are answered: after the first full load, or with what was restored from before.
+    pub(crate) fn may_serve(&self, group: &GroupKey) -> bool {
+        self.is_ready() || self.0.groups.read().get(group).is_some_and(|group| group.is_restored())
+    }
+
+    /// Puts back what a group had when it was saved. Returns the count of its changes.
+    fn restore(&self, key: &GroupKey, resources: Vec<Resource>) -> u64 {
+        let group = self.group(key);
+        group.restore(resources, SystemTime::now());
+        let count = *group.watch().borrow();
+        count
+    }
+
+    /// The groups that were restored from disk, and not published since.
+    #[must_use]
+    pub fn restored(&self) -> Vec<GroupKey> {
+        self.groups().iter().filter(|group| group.is_restored()).map(|group| group.key.clone()).collect()
+    }
+
     /// Changes whenever an Envoy rejected something new.
     #[must_use]
     pub fn watch_rejections(&self) -> watch::Receiver<u64> {
@@ -109,6 +133,15 @@ impl Snapshots {
 
     pub(crate) fn rejected(&self) {
         self.0.rejections.send_modify(|count| *count += 1);
+    }
+
+    /// A group for a stream. Any client can name a group; not any number of them.
+    pub(crate) fn group_of_stream(&self, key: &GroupKey) -> Option<Arc<Group>> {
+        let (known, count) = {
+            let groups = self.0.groups.read();
+            (groups.get(key).cloned(), groups.len())
+        };
+        known.or_else(|| (count < MOST_GROUPS).then(|| self.group(key)))
     }
 
     pub(crate) fn group(&self, key: &GroupKey) -> Arc<Group> {

@@ -4,7 +4,6 @@
 //! nothing and always gets the newest. There is no task, no channel and no buffer for a stream.
 
 use std::future::Future as _;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,29 +13,33 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
+use prometheus_client::metrics::gauge::Gauge;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tokio_stream::Stream as _;
 use tokio_stream::wrappers::WatchStream;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::deframe::Deframer;
 use super::request::{DeltaRequest, Identity, SotwRequest};
 use crate::Error;
 use crate::fleet::{Client, Member};
 use crate::protocol::{Event, Stream, Variant};
-use crate::server::Shared;
+use crate::server::{Peer, Shared};
 use crate::snapshot::GroupKey;
 use xds_api::ResourceType;
 
 pub(crate) struct Discovery {
     shared: Arc<Shared>,
-    peer: SocketAddr,
+    peer: Peer,
     variant: Variant,
     only: Option<ResourceType>,
     incoming: Incoming,
     deframer: Deframer,
     started: Instant,
+    /// A tenth more or less than the others, so that not all go at once.
+    max_age: Duration,
     running: Option<Running>,
     draining: WatchStream<bool>,
     wake_at: Option<Pin<Box<Sleep>>>,
@@ -48,19 +51,30 @@ struct Running {
     stream: Stream,
     member: Member,
     changes: WatchStream<u64>,
+    /// Counts this stream while it is open.
+    open: Gauge,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
 }
 
 impl Discovery {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        peer: SocketAddr,
+        peer: Peer,
         variant: Variant,
         only: Option<ResourceType>,
         incoming: Incoming,
         draining: watch::Receiver<bool>,
     ) -> Self {
+        let seed = xxh3_64(peer.address.to_string().as_bytes()) % 200;
+        let max_age = shared.options.max_stream_age.mul_f64(0.9 + seed as f64 / 1000.0);
         Self {
             shared,
+            max_age,
             peer,
             variant,
             only,
@@ -72,6 +86,14 @@ impl Discovery {
             wake_at: None,
             ended: false,
         }
+    }
+
+    /// Nothing of the stream outlives its status.
+    fn end(&mut self, error: Option<&Error>) {
+        self.ended = true;
+        self.running = None;
+        self.wake_at = None;
+        self.shared.metrics.ended(error.map_or(0, Error::grpc_code));
     }
 
     fn elapsed(&self) -> Duration {
@@ -130,20 +152,29 @@ impl Discovery {
             node.and_then(Identity::decode).filter(|identity| !identity.cluster.is_empty() || !identity.id.is_empty());
         let identity = identity.ok_or(Error::NoNode)?;
         let key = GroupKey::new(&identity.cluster);
-        let group = self.shared.snapshots.group(&key);
+        if !self.shared.options.access.allows(&self.peer.identities, key.as_str()) {
+            return Err(Error::Forbidden(format!("this identity may not ask for the Gateway {key}")));
+        }
+        if !self.shared.snapshots.may_serve(&key) {
+            return Err(Error::NotReady);
+        }
+        let group = self.shared.snapshots.group_of_stream(&key);
+        let group = group.ok_or_else(|| Error::TooMuch("this server has all the Gateways it can serve".into()))?;
         let changes = WatchStream::from_changes(group.watch());
         let stream = Stream::new(self.variant, self.only, group, self.shared.options.max_names);
+        let open = self.shared.metrics.streams(self.variant.name());
+        open.inc();
         let member = self.shared.fleet.joined(Client {
             gateway: key,
             node: identity.id,
             version: identity.version,
             locality: identity.locality,
-            address: self.peer.to_string(),
-            variant: if self.variant == Variant::Delta { "delta" } else { "sotw" },
+            address: self.peer.address.to_string(),
+            variant: self.variant.name(),
             connected: SystemTime::now(),
             types: Default::default(),
         });
-        self.running = Some(Running { stream, member, changes });
+        self.running = Some(Running { stream, member, changes, open });
         Ok(())
     }
 
@@ -159,10 +190,12 @@ impl Discovery {
                     let took = now.duration_since(state.published).unwrap_or_default();
                     let took = if took > self.started.elapsed() { sent } else { took };
                     running.member.acknowledged(*kind, &state.version, took);
+                    self.shared.metrics.acknowledged(*kind, took);
                 }
             }
             Event::Rejected { kind, message, suspects } => {
                 running.member.rejected(*kind, message, suspects);
+                self.shared.metrics.rejected(*kind);
                 let gateway = &running.stream.group().key;
                 tracing::warn!(%gateway, ?kind, message, "an Envoy rejected configuration");
             }
@@ -181,10 +214,15 @@ impl Discovery {
             return Poll::Ready(Ok(None));
         }
         let elapsed = self.elapsed();
-        if elapsed > self.shared.options.max_stream_age {
-            return Poll::Ready(Err(Error::Draining));
+        let end = if self.running.is_some() { self.max_age } else { self.shared.options.patience };
+        if elapsed >= end {
+            let error = if self.running.is_some() { Error::Draining } else { Error::NoNode };
+            return Poll::Ready(Err(error));
         }
-        let Some(running) = &mut self.running else { return Poll::Pending };
+        let Some(running) = &mut self.running else {
+            self.wake(end, cx);
+            return Poll::Pending;
+        };
         // Only the newest state matters: any number of changes is one.
         while let Poll::Ready(Some(_)) = Pin::new(&mut running.changes).poll_next(cx) {}
         if let Some((kind, frame)) = running.stream.next(elapsed) {
@@ -192,20 +230,25 @@ impl Discovery {
             if let Some(pending) = entry.and_then(|entry| entry.pending.as_ref()) {
                 running.member.sent(kind, &pending.state.version);
             }
+            self.shared.metrics.pushed(kind, frame.len());
             return Poll::Ready(Ok(Some(frame)));
         }
-        match running.stream.deadline(elapsed) {
-            Some(deadline) => {
-                let at = self.started + deadline.max(elapsed + Duration::from_millis(1));
-                let mut sleep = Box::pin(tokio::time::sleep_until(at));
-                if sleep.as_mut().poll(cx).is_ready() {
-                    cx.waker().wake_by_ref();
-                }
-                self.wake_at = Some(sleep);
-            }
-            None => self.wake_at = None,
-        }
+        let deadline = running.stream.deadline(elapsed).map_or(end, |deadline| deadline.min(end));
+        self.wake(deadline, cx);
         Poll::Pending
+    }
+
+    /// Asks to be polled at a time since the stream began, whatever happens before.
+    fn wake(&mut self, at: Duration, cx: &mut Context<'_>) {
+        let at = self.started + at;
+        let sleep = self.wake_at.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        if sleep.as_mut().poll(cx).is_ready() {
+            self.wake_at = None;
+            cx.waker().wake_by_ref();
+        }
     }
 }
 
@@ -222,12 +265,12 @@ impl Body for Discovery {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(Some(frame))) => Poll::Ready(Some(Ok(Frame::data(frame)))),
             Poll::Ready(Ok(None)) => {
-                this.ended = true;
+                this.end(None);
                 Poll::Ready(Some(Ok(Frame::trailers(trailers(None)))))
             }
             Poll::Ready(Err(error)) => {
-                this.ended = true;
-                tracing::debug!(peer = %this.peer, %error, "a stream ends");
+                this.end(Some(&error));
+                tracing::debug!(peer = %this.peer.address, %error, "a stream ends");
                 Poll::Ready(Some(Ok(Frame::trailers(trailers(Some(&error))))))
             }
         }
