@@ -117,6 +117,12 @@ pub(crate) struct Member {
 }
 
 impl ClusterId {
+    /// What calls of gRPC name as their authority: a cluster's own name is none, and strict servers refuse it.
+    pub(crate) fn authority(&self) -> String {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}.{}{port}", self.backend.name, self.backend.namespace)
+    }
+
     /// A backend that says its ports itself.
     pub(crate) fn of_backend(backend: ObjectId) -> Self {
         Self { backend, port: None, http2: false, settings: None, form: Form::Plain }

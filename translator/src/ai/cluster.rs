@@ -186,7 +186,7 @@ pub(crate) fn complete(
     view: &View<'_>,
 ) {
     if id.form == Form::Picker {
-        pool::picker_tls(id, cluster, view);
+        pool::complete_picker(id, cluster, view);
         return;
     }
     if !makes(id) {

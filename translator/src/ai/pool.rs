@@ -12,8 +12,9 @@ use smol_str::SmolStr;
 use xds_api::any;
 use xds_api::envoy::config::cluster::v3::{Cluster, LoadBalancingPolicy, load_balancing_policy};
 use xds_api::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use xds_api::envoy::config::core::v3::health_check::{HealthChecker, TcpHealthCheck};
 use xds_api::envoy::config::core::v3::{
-    GrpcService, HealthStatus, TransportSocket, TypedExtensionConfig, transport_socket,
+    GrpcService, HealthCheck, HealthStatus, TransportSocket, TypedExtensionConfig, transport_socket,
 };
 use xds_api::envoy::extensions::filters::http::composite::v3::{Composite, CompositePerRoute, ExecuteFilterAction};
 use xds_api::envoy::extensions::filters::http::ext_proc::v3::metadata_options::MetadataNamespaces;
@@ -32,12 +33,13 @@ use xds_api::envoy::extensions::load_balancing_policies::override_host::v3::over
 use xds_api::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
 use xds_api::envoy::r#type::metadata::v3::MetadataKey;
 use xds_api::envoy::r#type::metadata::v3::metadata_key::{PathSegment, path_segment::Segment};
+use xds_api::envoy::r#type::v3::Percent;
 use xds_api::google::protobuf::Any;
 
 use crate::engine::View;
 use crate::graph::{Role, Target, Verdict};
 use crate::names::{ClusterId, Form};
-use crate::render::build::{duration, socket};
+use crate::render::build::{duration, seconds, socket, uint32};
 use crate::render::cluster::least_request;
 use crate::render::endpoints::{Zones, at};
 use crate::render::matcher;
@@ -135,6 +137,7 @@ pub(crate) fn picker_orders(cluster: &ClusterId, failure_mode: FailureMode) -> A
         grpc_service: Some(GrpcService {
             target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
                 cluster_name: cluster.to_string(),
+                authority: cluster.authority(),
                 ..EnvoyGrpc::default()
             })),
             timeout: Some(duration(PICKER_PATIENCE)),
@@ -221,9 +224,26 @@ pub(super) fn weigh_localities(cluster: &mut Cluster) {
     cluster.load_balancing_policy = Some(policy("envoy.load_balancing_policies.least_request", any(&weighted)));
 }
 
+/// A picker that is away is known to be: Envoy lets a request pass without it only when it knows before the first bytes of
+/// the body are on their way there.
+fn watch(cluster: &mut Cluster) {
+    let often = Some(seconds(1));
+    cluster.health_checks = vec![HealthCheck {
+        timeout: often,
+        interval: often,
+        no_traffic_interval: often,
+        unhealthy_threshold: Some(uint32(1)),
+        healthy_threshold: Some(uint32(1)),
+        health_checker: Some(HealthChecker::TcpHealthCheck(TcpHealthCheck::default())),
+        ..HealthCheck::default()
+    }];
+    cluster.common_lb_config.get_or_insert_default().healthy_panic_threshold = Some(Percent { value: 0.0 });
+}
+
 /// Pickers show certificates that they made themselves, so that there is nothing to verify; one that says it speaks plain
 /// HTTP/2 is taken at its word.
-pub(super) fn picker_tls(id: &ClusterId, cluster: &mut Cluster, view: &View<'_>) {
+pub(super) fn complete_picker(id: &ClusterId, cluster: &mut Cluster, view: &View<'_>) {
+    watch(cluster);
     if cluster.transport_socket.is_some() {
         return;
     }

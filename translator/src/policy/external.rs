@@ -143,6 +143,7 @@ fn external(processor: &ExtProc, cluster: &ClusterId) -> ExternalProcessor {
         grpc_service: Some(GrpcService {
             target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
                 cluster_name: cluster.to_string(),
+                authority: cluster.authority(),
                 ..EnvoyGrpc::default()
             })),
             ..GrpcService::default()

@@ -218,6 +218,7 @@ fn missing(object: &Object, view: &View<'_>) -> Vec<Diagnostic> {
         let at = place(object, edge.path.as_str());
         let finding = match (&edge.target, edge.verdict) {
             (Target::Object(id), Verdict::Allowed) if targets::fits(object.id.kind, id.kind) => continue,
+            (Target::Object(id), Verdict::NotFound) if targets::by_model(id, view).is_some() => continue,
             (target, Verdict::NotFound) => {
                 Diagnostic::warning("target-not-found", at, format!("{target} does not exist"))
                     .help("the policy is left aside until its target exists")

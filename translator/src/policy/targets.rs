@@ -73,12 +73,9 @@ pub(crate) fn evaluate(policy: &ObjectId, view: &View<'_>) -> Outcome {
         {
             found.push(PolicyTarget { object: id.clone(), section: reference.section_name.clone(), path });
         } else if let (Target::Object(id), Verdict::NotFound) = (&edge.target, edge.verdict)
-            && id.kind == Kind::HttpRoute
             && fits(policy.kind, id.kind)
         {
-            // Envoy AI Gateway makes an HTTPRoute of each of its routes, and policies are written for that.
-            let by_model = ObjectId { kind: Kind::AiGatewayRoute, ..id.clone() };
-            if view.object(&by_model).is_some() {
+            if let Some(by_model) = by_model(id, view) {
                 found.push(PolicyTarget { object: by_model, section: reference.section_name.clone(), path });
             }
         }
@@ -94,6 +91,12 @@ pub(crate) fn evaluate(policy: &ObjectId, view: &View<'_>) -> Outcome {
     }
     let demands = found.iter().map(|target| UnitId::Policies(target.object.clone())).collect();
     Outcome { product: Product::Targets(Targets(found).into()), demands, diagnostics: Vec::new() }
+}
+
+/// The route by model that a policy means: Envoy AI Gateway makes an HTTPRoute of each, and policies name that.
+pub(crate) fn by_model(id: &ObjectId, view: &View<'_>) -> Option<ObjectId> {
+    let route = ObjectId { kind: Kind::AiGatewayRoute, ..id.clone() };
+    (id.kind == Kind::HttpRoute && view.object(&route).is_some()).then_some(route)
 }
 
 fn selected<'a>(policy: &ObjectId, selector: &TargetSelector, view: &View<'a>) -> Vec<&'a ObjectId> {

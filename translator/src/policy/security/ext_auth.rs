@@ -39,7 +39,12 @@ pub(super) fn filter(policy: &Policy<'_>, written: &ExtAuth, security: &mut Secu
         security.upstreams.push(upstream);
         Services::GrpcService(GrpcService {
             timeout: Some(duration(timeout)),
-            target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc { cluster_name, ..EnvoyGrpc::default() })),
+            target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+                cluster_name,
+                // The cluster's name is no authority, and strict servers refuse it.
+                authority: "ext-auth".to_owned(),
+                ..EnvoyGrpc::default()
+            })),
             ..GrpcService::default()
         })
     } else if let Some(http) = &written.http {
