@@ -38,6 +38,7 @@ pub(crate) fn evaluate(unit: &UnitId, view: &View<'_>) -> Outcome {
 
 fn make(unit: &UnitId, view: &View<'_>) -> Outcome {
     match unit {
+        UnitId::Patches(gateway) => patch::evaluate_policies(gateway, view),
         UnitId::Added(_, policy, index) => patch::evaluate(policy, *index, view),
         UnitId::Plan(gateway) => attach::evaluate_plan(gateway, view),
         UnitId::Parents(route) => attach::evaluate_parents(route, view),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kinds::Diagnostic;
+use kinds::{Diagnostic, ObjectId};
 use xds_api::Resource;
 
 use super::unit::UnitId;
@@ -37,6 +37,7 @@ pub(crate) enum Product {
     Guard(Arc<GuardChain>),
     HostModels(Arc<HostModels>),
     Listed(Arc<Vec<Listed>>),
+    Patches(Arc<Vec<ObjectId>>),
     Resource(Resource),
     Status(Arc<Status>),
 }
@@ -70,6 +71,7 @@ made! {
     Guard(GuardChain);
     HostModels(HostModels);
     Listed(Vec<Listed>);
+    Patches(Vec<ObjectId>);
     Resource(Resource);
     Status(Status);
 }

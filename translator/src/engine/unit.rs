@@ -52,6 +52,8 @@ pub(crate) enum UnitId {
     Table(HcmId, Shard),
     /// The scope that leads a hostname to its table.
     Scope(HcmId, SmolStr),
+    /// The policies that patch a Gateway's resources.
+    Patches(ObjectId),
     /// A resource that a policy adds, by its place among the policy's patches.
     Added(ObjectId, ObjectId, usize),
     /// An Envoy listener: everything of a Gateway on one port.
@@ -76,7 +78,7 @@ impl UnitId {
     pub(crate) fn stage(&self) -> usize {
         match self {
             Self::Plan(_) | Self::Targets(_) => 0,
-            Self::Parents(_) | Self::Policies(_) => 1,
+            Self::Parents(_) | Self::Policies(_) | Self::Patches(_) => 1,
             Self::Effective(..) => 2,
             Self::Security(..) | Self::Traffic(_) | Self::Overridden(_) => 3,
             Self::AttachedRoutes(_) | Self::Attached(..) => 4,
@@ -121,6 +123,7 @@ impl UnitId {
             | Self::Attached(..)
             | Self::AiHost(..)
             | Self::AiList(..)
+            | Self::Patches(_)
             | Self::Status(_) => None,
         }
     }

@@ -14,8 +14,22 @@ use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::graph::Role;
 
-/// The policies about a Gateway: lower priority first, then the older.
+/// The policies about a Gateway, found once for all its resources: lower priority first, then the older.
+pub(crate) fn evaluate_policies(gateway: &ObjectId, view: &View<'_>) -> Outcome {
+    let ids: Vec<ObjectId> = find(gateway, view).into_iter().map(|(policy, _)| policy.id.clone()).collect();
+    Product::Patches(ids.into()).into()
+}
+
 fn policies<'a>(gateway: &ObjectId, view: &View<'a>) -> Vec<(&'a Object, &'a EnvoyPatchPolicySpec)> {
+    let ids = view.made::<Vec<ObjectId>>(UnitId::Patches(gateway.clone()));
+    let of = |id: &ObjectId| {
+        let object: &Object = view.object(id)?;
+        Some((object, object.spec::<EnvoyPatchPolicySpec>()?))
+    };
+    ids.into_iter().flatten().filter_map(of).collect()
+}
+
+fn find<'a>(gateway: &ObjectId, view: &View<'a>) -> Vec<(&'a Object, &'a EnvoyPatchPolicySpec)> {
     let referrers = view.referrers(gateway, Role::PolicyTarget);
     let ids = referrers.into_iter().filter(|id| id.kind == Kind::EnvoyPatchPolicy);
     let mut found: Vec<(&Object, &EnvoyPatchPolicySpec)> = ids
@@ -37,8 +51,8 @@ fn adds(patch: &EnvoyJsonPatch) -> bool {
 
 /// The units of the resources that a Gateway's policies add.
 pub(crate) fn added(gateway: &ObjectId, view: &View<'_>) -> Vec<UnitId> {
-    let mut units = Vec::new();
-    for (policy, spec) in policies(gateway, view) {
+    let mut units = vec![UnitId::Patches(gateway.clone())];
+    for (policy, spec) in find(gateway, view) {
         let own = spec.json_patches.iter().enumerate().filter(|(_, patch)| adds(patch));
         units.extend(own.map(|(index, _)| UnitId::Added(gateway.clone(), policy.id.clone(), index)));
     }
