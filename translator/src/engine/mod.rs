@@ -138,7 +138,9 @@ impl Translator {
             let id = match change {
                 Change::Put(object) => {
                     let id = object.id.clone();
-                    self.world.put(object, &mut changed);
+                    if self.world.put(object, &mut changed) {
+                        self.mark_finders(&id);
+                    }
                     id
                 }
                 Change::Remove(id) => {
@@ -174,6 +176,15 @@ impl Translator {
             if changed || new {
                 let stage = state.id.stage();
                 self.pending[stage].insert(index);
+            }
+        }
+    }
+
+    /// Units that found something about an object say where it stands now.
+    fn mark_finders(&mut self, id: &ObjectId) {
+        for index in self.readers.of(&Fact::Object(id.clone())) {
+            if let Some(state) = self.units.state(index).filter(|state| !state.diagnostics.is_empty()) {
+                self.pending[state.id.stage()].insert(index);
             }
         }
     }

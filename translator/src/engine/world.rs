@@ -29,13 +29,15 @@ impl World {
         self.objects.values()
     }
 
-    /// Puts an object in; says which facts changed. An equal object changes none.
-    pub(crate) fn put(&mut self, object: Arc<Object>, changed: &mut Vec<Fact>) {
+    /// Puts an object in; says which facts changed. An equal object changes none; true when it merely moved to another
+    /// place, which only findings show.
+    pub(crate) fn put(&mut self, object: Arc<Object>, changed: &mut Vec<Fact>) -> bool {
         self.standing_in.remove(&object.id);
         let source = object.id.clone();
         let stands_for = derived::of(&object);
-        self.set(object, changed);
+        let moved = self.set(object, changed);
         self.derive(&source, stands_for, changed);
+        moved
     }
 
     pub(crate) fn remove(&mut self, id: &ObjectId, changed: &mut Vec<Fact>) {
@@ -71,17 +73,18 @@ impl World {
         }
     }
 
-    fn set(&mut self, object: Arc<Object>, changed: &mut Vec<Fact>) {
+    fn set(&mut self, object: Arc<Object>, changed: &mut Vec<Fact>) -> bool {
         let id = object.id.clone();
         let old = self.objects.insert(id.clone(), object.clone());
-        if old.as_ref().is_some_and(|old| *old == object) {
-            return;
+        if let Some(old) = old.as_ref().filter(|old| **old == object) {
+            return old.origin != object.origin;
         }
         if old.is_none() || id.kind == Kind::ReferenceGrant {
             members_changed(&id, changed);
         }
         changed.push(Fact::Object(id));
         self.graph.put(&object, changed);
+        false
     }
 
     fn unset(&mut self, id: &ObjectId, changed: &mut Vec<Fact>) {
