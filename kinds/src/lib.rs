@@ -20,6 +20,7 @@ mod object;
 mod origin;
 mod parse;
 pub mod report;
+pub mod schema;
 
 pub use diagnostic::{Diagnostic, FieldPath, Place, Severity};
 pub use kind::{Kind, KindInfo};

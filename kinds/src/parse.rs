@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use smol_str::SmolStr;
 
-use crate::{Diagnostic, FieldPath, Kind, Meta, Object, ObjectId, Origin, Place, Spec};
+use crate::{Diagnostic, FieldPath, Kind, Meta, Object, ObjectId, Origin, Place, Severity, Spec, schema};
 
 /// What a document, or one item of a `List`, turned out to be.
 #[derive(Debug)]
@@ -98,14 +98,46 @@ fn parse_object(mut value: Value, origin: &Origin) -> Parsed {
             .help(format!("use one of {}", kind.info().versions.join(", ")));
         return Parsed::Refused(Some(id), vec![diagnostic]);
     }
+    let (remarks, findings) = judge(&id, &group, &version, &mut value, origin);
+    if !findings.is_empty() {
+        return Parsed::Refused(Some(id), findings);
+    }
     let meta = read_meta(&value);
     match Spec::read(kind, value.take()) {
-        Ok(spec) => Parsed::Object(Box::new(Object { id, version, meta, spec, origin: origin.clone() }), Vec::new()),
+        Ok(spec) => Parsed::Object(Box::new(Object { id, version, meta, spec, origin: origin.clone() }), remarks),
         Err((path, message)) => {
             let diagnostic = Diagnostic::error("invalid-field", place(origin, &path), message).about(&id);
             Parsed::Refused(Some(id), vec![diagnostic])
         }
     }
+}
+
+/// The schema's verdict: remarks on an object that is admitted, and what there is against one that is not.
+fn judge(
+    id: &ObjectId,
+    group: &str,
+    version: &str,
+    value: &mut Value,
+    origin: &Origin,
+) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    let mut remarks: Vec<Diagnostic> = Vec::new();
+    let mut findings = Vec::new();
+    for violation in schema::admit(id.kind, group, version, value) {
+        let place = Place { origin: origin.clone(), path: violation.path };
+        let (severity, code) =
+            if violation.tolerated { (Severity::Info, "older-form") } else { (Severity::Error, violation.code) };
+        let mut found = Diagnostic::new(severity, code, place, violation.message).about(id);
+        found.help = violation.help;
+        if violation.tolerated {
+            // One remark for each form, not for each field of it.
+            if !remarks.iter().any(|remark| remark.message == found.message) {
+                remarks.push(found);
+            }
+        } else {
+            findings.push(found);
+        }
+    }
+    (remarks, findings)
 }
 
 fn read_meta(value: &Value) -> Meta {

@@ -1,0 +1,58 @@
+//! Forms that the official schemas refuse and that are read all the same: published guides use them.
+
+use super::Violation;
+use crate::Kind;
+
+/// Fields of older releases, by kind: everything at or below the path.
+const OLDER_FIELDS: [(Kind, &str, &str); 8] = [
+    (Kind::AiGatewayRoute, "spec.schema", "the input schema is always OpenAI: the field is not needed"),
+    (Kind::AiGatewayRoute, "spec.targetRefs", "read as spec.parentRefs, which is its name today"),
+    (Kind::AiServiceBackend, "spec.timeouts", "read; today timeouts stand on the rule of the AIGatewayRoute"),
+    (
+        Kind::AiServiceBackend,
+        "spec.backendSecurityPolicyRef",
+        "read; today the BackendSecurityPolicy names its targets",
+    ),
+    (Kind::BackendSecurityPolicy, "spec.backendRefs", "read as spec.targetRefs, which is its name today"),
+    (Kind::KgatewayBackend, "spec.ai.llm.provider", "read, as releases before took it"),
+    (Kind::GatewayParameters, "spec.kube.aiExtension", "read and not needed: there is no extension to deploy"),
+    (Kind::InferencePool, "spec.extensionRef", "read as spec.endpointPickerRef, which is its name today"),
+];
+
+/// Rules that older forms break, by kind and the field they are about.
+const OLDER_RULES: [(Kind, &str, &str); 2] = [
+    (Kind::AiServiceBackend, "spec.backendRef", "a Service is read here as well as a Backend"),
+    (Kind::AiServiceBackend, "spec", "a Service is read here as well as a Backend"),
+];
+
+pub(super) fn tolerate(kind: Kind, violations: &mut [Violation]) {
+    for violation in violations {
+        let row =
+            OLDER_FIELDS.iter().find(|(of, path, _)| *of == kind && is_at_or_below(violation.path.as_str(), path));
+        if let Some((_, path, words)) = row {
+            violation.tolerated = true;
+            violation.message = format!("{path} is a form of an older release");
+            violation.help = Some((*words).to_owned());
+        }
+    }
+}
+
+/// Rules about a field that is tolerated were not written for it.
+pub(super) fn tolerate_rules(kind: Kind, violations: &mut Vec<Violation>, older_form: bool) {
+    for violation in violations.iter_mut() {
+        let row = OLDER_RULES.iter().find(|(of, path, _)| *of == kind && violation.path.as_str() == *path);
+        if let Some((_, _, words)) = row {
+            violation.tolerated = true;
+            violation.help = Some((*words).to_owned());
+        }
+    }
+    if older_form {
+        for violation in violations.iter_mut() {
+            violation.tolerated = true;
+        }
+    }
+}
+
+fn is_at_or_below(path: &str, top: &str) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}

@@ -1,0 +1,109 @@
+//! The schemas in the binary, compiled when first asked for.
+
+use std::sync::{Arc, LazyLock};
+
+use kube_cel::{CompiledSchema, ValidationError, Validator, compile_schema};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use serde_json::Value;
+
+use super::node::Node;
+use super::{Violation, messages};
+use crate::{FieldPath, Kind};
+
+macro_rules! embedded {
+    ($($file:literal)+) => { &[$(($file, include_str!(concat!("../../schemas/", $file, ".yaml")))),+] };
+}
+
+/// By the name of the definition: plural and group.
+const EMBEDDED: &[(&str, &str)] = embedded! {
+    "aigatewayroutes.aigateway.envoyproxy.io"
+    "aiservicebackends.aigateway.envoyproxy.io"
+    "backends.gateway.envoyproxy.io"
+    "backends.gateway.kgateway.dev"
+    "backendsecuritypolicies.aigateway.envoyproxy.io"
+    "backendtlspolicies.gateway.networking.k8s.io"
+    "backendtrafficpolicies.gateway.envoyproxy.io"
+    "clienttrafficpolicies.gateway.envoyproxy.io"
+    "envoyextensionpolicies.gateway.envoyproxy.io"
+    "envoypatchpolicies.gateway.envoyproxy.io"
+    "envoyproxies.gateway.envoyproxy.io"
+    "gatewayclasses.gateway.networking.k8s.io"
+    "gatewayconfigs.aigateway.envoyproxy.io"
+    "gatewayparameters.gateway.kgateway.dev"
+    "gateways.gateway.networking.k8s.io"
+    "grpcroutes.gateway.networking.k8s.io"
+    "httproutefilters.gateway.envoyproxy.io"
+    "httproutes.gateway.networking.k8s.io"
+    "inferenceobjectives.inference.networking.x-k8s.io"
+    "inferenceobjectives.llm-d.ai"
+    "inferencepools.inference.networking.k8s.io"
+    "inferencepools.inference.networking.x-k8s.io"
+    "listenersets.gateway.networking.k8s.io"
+    "quotapolicies.aigateway.envoyproxy.io"
+    "referencegrants.gateway.networking.k8s.io"
+    "securitypolicies.gateway.envoyproxy.io"
+    "tcproutes.gateway.networking.k8s.io"
+    "tlsroutes.gateway.networking.k8s.io"
+    "udproutes.gateway.networking.k8s.io"
+};
+
+/// The schema of one version of one kind.
+pub(super) struct Schema {
+    pub root: Node,
+    pub has_rules: bool,
+    rules: CompiledSchema,
+}
+
+type Found = Option<Arc<Schema>>;
+
+static COMPILED: LazyLock<Mutex<FxHashMap<String, Found>>> = LazyLock::new(Mutex::default);
+
+thread_local! {
+    static VALIDATOR: Validator = Validator::new();
+}
+
+pub(super) fn find(kind: Kind, group: &str, version: &str) -> Found {
+    let key = format!("{}.{group}/{version}", kind.info().plural);
+    if let Some(found) = COMPILED.lock().get(&key) {
+        return found.clone();
+    }
+    let found = read(&format!("{}.{group}", kind.info().plural), version).map(Arc::new);
+    COMPILED.lock().insert(key, found.clone());
+    found
+}
+
+fn read(name: &str, version: &str) -> Option<Schema> {
+    let schema = open_api(name, version)?;
+    Some(Schema { root: Node::compile(&schema), has_rules: contains_rules(&schema), rules: compile_schema(&schema) })
+}
+
+/// The `openAPIV3Schema` of a version.
+pub(super) fn open_api(name: &str, version: &str) -> Option<Value> {
+    let (_, text) = EMBEDDED.iter().find(|(file, _)| *file == name)?;
+    let mut definition: Value = serde_saphyr::from_str(text).ok()?;
+    let versions = definition.pointer_mut("/spec/versions")?.as_array_mut()?;
+    let served = versions.iter_mut().find(|candidate| candidate["name"] == version)?;
+    served.pointer_mut("/schema/openAPIV3Schema").map(Value::take)
+}
+
+fn contains_rules(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => fields.contains_key("x-kubernetes-validations") || fields.values().any(contains_rules),
+        Value::Array(items) => items.iter().any(contains_rules),
+        _ => false,
+    }
+}
+
+impl Schema {
+    pub(super) fn broken_rules(&self, object: &Value) -> Vec<Violation> {
+        let result = VALIDATOR.with(|validator| validator.validate_compiled(&self.rules, object, None));
+        let Err(errors) = result else { return Vec::new() };
+        let violation = |error: ValidationError| {
+            let path = FieldPath::from(error.field_path.trim_start_matches('.').to_owned());
+            let (message, help) = messages::of_rule(&error.rule);
+            Violation { help, ..Violation::new("rule-broken", path, message) }
+        };
+        errors.into_vec().into_iter().map(violation).collect()
+    }
+}
