@@ -122,11 +122,11 @@ pub(crate) fn add(envoy: &mut Listener, listener: &PlannedListener, view: &View<
                 ..FilterChainMatch::default()
             }),
             filters,
-            transport_socket: terminates.then(|| downstream_tls::socket(listener, false)),
+            transport_socket: terminates.then(|| downstream_tls::socket(listener, false, view)),
             ..FilterChain::default()
         });
     }
-    if terminates { downstream_tls::secrets(&listener.id.gateway, listener) } else { Vec::new() }
+    if terminates { downstream_tls::secrets(&listener.id.gateway, listener, view) } else { Vec::new() }
 }
 
 /// A matcher without any question: every datagram takes the action.

@@ -61,7 +61,7 @@ fn make(unit: &UnitId, view: &View<'_>) -> Outcome {
         UnitId::Traffic(chain) => policy::traffic::evaluate(chain, view),
         UnitId::Overridden(policy) => policy::overridden::evaluate(policy, view),
         UnitId::Guard(gateway, guard) => policy::guard::evaluate(gateway, *guard, view),
-        UnitId::Guards(_, filter) => render::filters::guards::evaluate(*filter, view),
+        UnitId::Guards(_, sort) => render::filters::guards::evaluate(*sort, view),
         UnitId::External(_, authority) => render::external::evaluate(authority),
         UnitId::Status(object) => status::evaluate(object, view),
     }

@@ -199,26 +199,42 @@ impl fmt::Display for Authority {
     }
 }
 
-/// The identity of a set of credentials and of the rules by which they are read. It does not change with the credentials.
+/// What a guard asks for, in the order in which a request meets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct GuardId(pub u64);
+pub(crate) enum GuardSort {
+    ExtAuth,
+    Keys,
+    Login,
+    Tokens,
+}
 
-/// Guards are spread over this many filters, so that a changed key disturbs few others.
-pub(crate) const GUARD_FILTERS: u8 = 4;
+impl GuardSort {
+    pub(crate) const ALL: [Self; 4] = [Self::ExtAuth, Self::Keys, Self::Login, Self::Tokens];
+}
+
+/// The identity of a guard: of the rules by which credentials are read, and of where they are kept. It does not change
+/// with the credentials themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GuardId {
+    pub sort: GuardSort,
+    hash: u64,
+}
 
 impl GuardId {
-    pub(crate) fn of(identity: &[u8]) -> Self {
-        Self(xxh3_64(identity))
-    }
-
-    pub(crate) fn filter(self) -> u8 {
-        u8::try_from(self.0 % u64::from(GUARD_FILTERS)).unwrap_or_default()
+    pub(crate) fn of(sort: GuardSort, identity: &[u8]) -> Self {
+        Self { sort, hash: xxh3_64(identity) }
     }
 }
 
 impl fmt::Display for GuardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "guard/{:016x}", self.0)
+        let sort = match self.sort {
+            GuardSort::ExtAuth => "ext-auth",
+            GuardSort::Keys => "keys",
+            GuardSort::Login => "login",
+            GuardSort::Tokens => "tokens",
+        };
+        write!(f, "{sort}/{:016x}", self.hash)
     }
 }
 

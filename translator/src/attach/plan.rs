@@ -10,7 +10,7 @@ use super::hostname;
 use super::listener::{self, ListenerProblem, Protocol};
 use crate::engine::{Outcome, PortId, Product, UnitId, View};
 use crate::graph::Role;
-use crate::names::{GUARD_FILTERS, HcmId, ListenerId, SecretId, Shard};
+use crate::names::{GuardSort, HcmId, ListenerId, SecretId, Shard};
 use crate::render::filters::table_fallback::DEFAULT_HOST;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -109,7 +109,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
     let hcms: BTreeSet<HcmId> = plan.usable_http().map(PlannedListener::hcm).collect();
     if !hcms.is_empty() {
         // They are there before any route needs them, so that a first policy changes no listener.
-        demands.extend((0..GUARD_FILTERS).map(|filter| UnitId::Guards(gateway.clone(), filter)));
+        demands.extend(GuardSort::ALL.map(|sort| UnitId::Guards(gateway.clone(), sort)));
     }
     for hcm in hcms {
         demands.push(UnitId::Table(hcm.clone(), Shard::Default));

@@ -10,7 +10,7 @@ use kinds::{Kind, ObjectId};
 use smol_str::SmolStr;
 
 use crate::ai::ModelKey;
-use crate::names::{Authority, Chain, ClusterId, GuardId, HcmId, ListenerId, SecretId, Shard};
+use crate::names::{Authority, Chain, ClusterId, GuardId, GuardSort, HcmId, ListenerId, SecretId, Shard};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum UnitId {
@@ -33,7 +33,7 @@ pub(crate) enum UnitId {
     /// Credentials, stored once for all the routes that they guard.
     Guard(ObjectId, GuardId),
     /// One of the filters that hold the guards of a Gateway.
-    Guards(ObjectId, u8),
+    Guards(ObjectId, GuardSort),
     /// A cluster for a server that is known by its address alone.
     External(ObjectId, Authority),
     /// How many routes a listener has.

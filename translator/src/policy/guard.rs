@@ -17,7 +17,7 @@ use xds_api::envoy::extensions::filters::http::oauth2::v3::OAuth2;
 
 use super::Security;
 use crate::engine::{Outcome, Product, UnitId, View};
-use crate::names::GuardId;
+use crate::names::{GuardId, GuardSort};
 use crate::render::build::extension;
 use crate::render::filters::guards;
 
@@ -25,14 +25,19 @@ use crate::render::filters::guards;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GuardChain(pub Bytes);
 
-/// What a chain checks, in the order in which it does.
+/// What a chain checks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Check {
+    ExtAuth(Box<ExtAuthz>),
+    Keys(Keys),
+    Login(Box<OAuth2>),
+    Tokens(Box<JwtAuthentication>),
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Credentials {
-    pub ext_auth: Option<ExtAuthz>,
+pub(crate) struct Keys {
     pub api_keys: Option<ApiKeys>,
-    pub basic: Option<Passwords>,
-    pub oauth2: Option<OAuth2>,
-    pub jwt: Option<JwtAuthentication>,
+    pub passwords: Option<Passwords>,
 }
 
 /// Keys stay in their Secrets until the chain is made: the identity of the chain does not depend on them.
@@ -51,41 +56,39 @@ pub(crate) struct Passwords {
 
 pub(crate) const USERS: &str = ".htpasswd";
 
-impl Credentials {
-    /// None where nothing is to be checked.
-    pub(crate) fn id(&self) -> Option<GuardId> {
-        if *self == Self::default() {
-            return None;
+impl Check {
+    pub(crate) fn id(&self) -> GuardId {
+        match self {
+            Self::ExtAuth(filter) => GuardId::of(GuardSort::ExtAuth, &filter.encode_to_vec()),
+            Self::Login(filter) => GuardId::of(GuardSort::Login, &filter.encode_to_vec()),
+            Self::Tokens(filter) => GuardId::of(GuardSort::Tokens, &filter.encode_to_vec()),
+            Self::Keys(keys) => GuardId::of(GuardSort::Keys, &keys.identity()),
         }
+    }
+}
+
+impl Keys {
+    fn identity(&self) -> Vec<u8> {
         let mut identity = Vec::new();
         let mut part = |tag: u8, bytes: &[u8]| {
             identity.push(tag);
             identity.extend(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
             identity.extend(bytes);
         };
-        if let Some(filter) = &self.ext_auth {
-            part(1, &filter.encode_to_vec());
-        }
         if let Some(keys) = &self.api_keys {
             for secret in &keys.secrets {
-                part(2, secret.to_string().as_bytes());
+                part(0, secret.to_string().as_bytes());
             }
             for source in &keys.sources {
-                part(3, &source.encode_to_vec());
+                part(1, &source.encode_to_vec());
             }
-            part(4, &keys.forwarding.encode_to_vec());
+            part(2, &keys.forwarding.encode_to_vec());
         }
-        if let Some(passwords) = &self.basic {
-            part(5, passwords.secret.to_string().as_bytes());
-            part(6, passwords.header.as_bytes());
+        if let Some(passwords) = &self.passwords {
+            part(3, passwords.secret.to_string().as_bytes());
+            part(4, passwords.header.as_bytes());
         }
-        if let Some(filter) = &self.oauth2 {
-            part(7, &filter.encode_to_vec());
-        }
-        if let Some(filter) = &self.jwt {
-            part(8, &filter.encode_to_vec());
-        }
-        Some(GuardId::of(&identity))
+        identity
     }
 }
 
@@ -93,39 +96,39 @@ pub(crate) fn evaluate(gateway: &ObjectId, guard: GuardId, view: &View<'_>) -> O
     // Whoever asks for the chain says the same about it.
     let asked = view.demanders().into_iter().find_map(|unit| {
         let security = view.made::<Security>(unit.clone())?;
-        security.guard.as_ref().filter(|(id, _)| *id == guard)
+        security.guards.iter().find(|(id, _)| *id == guard)
     });
-    let Some((_, credentials)) = asked else { return Outcome::default() };
-    let mut filters = Vec::new();
-    if let Some(filter) = &credentials.ext_auth {
-        filters.push(extension("envoy.filters.http.ext_authz", any(filter)));
-    }
-    if let Some(keys) = &credentials.api_keys {
-        filters.push(extension("envoy.filters.http.api_key_auth", any(&api_key_auth(keys, view))));
-    }
-    if let Some(passwords) = &credentials.basic {
-        let users = view.spec::<Secret>(&passwords.secret).and_then(|secret| secret.get(USERS)).unwrap_or_default();
-        let basic = BasicAuth {
-            users: Some(DataSource {
-                specifier: Some(Specifier::InlineBytes(users.to_vec())),
-                ..DataSource::default()
-            }),
-            forward_username_header: passwords.header.to_string(),
-            ..BasicAuth::default()
-        };
-        filters.push(extension("envoy.filters.http.basic_auth", any(&basic)));
-    }
-    if let Some(filter) = &credentials.oauth2 {
-        filters.push(extension("envoy.filters.http.oauth2", any(filter)));
-    }
-    if let Some(filter) = &credentials.jwt {
-        filters.push(extension("envoy.filters.http.jwt_authn", any(filter)));
-    }
+    let Some((_, check)) = asked else { return Outcome::default() };
+    let filters = match check {
+        Check::ExtAuth(filter) => vec![extension("envoy.filters.http.ext_authz", any(filter.as_ref()))],
+        Check::Login(filter) => vec![extension("envoy.filters.http.oauth2", any(filter.as_ref()))],
+        Check::Tokens(filter) => vec![extension("envoy.filters.http.jwt_authn", any(filter.as_ref()))],
+        Check::Keys(keys) => {
+            let api_keys = keys
+                .api_keys
+                .iter()
+                .map(|keys| extension("envoy.filters.http.api_key_auth", any(&api_key_auth(keys, view))));
+            let passwords = keys
+                .passwords
+                .iter()
+                .map(|passwords| extension("envoy.filters.http.basic_auth", any(&basic_auth(passwords, view))));
+            api_keys.chain(passwords).collect()
+        }
+    };
     let chain = guards::chain(guard, filters).encode_to_vec();
     Outcome {
         product: Product::Guard(GuardChain(chain.into()).into()),
-        demands: vec![UnitId::Guards(gateway.clone(), guard.filter())],
+        demands: vec![UnitId::Guards(gateway.clone(), guard.sort)],
         diagnostics: Vec::new(),
+    }
+}
+
+fn basic_auth(passwords: &Passwords, view: &View<'_>) -> BasicAuth {
+    let users = view.spec::<Secret>(&passwords.secret).and_then(|secret| secret.get(USERS)).unwrap_or_default();
+    BasicAuth {
+        users: Some(DataSource { specifier: Some(Specifier::InlineBytes(users.to_vec())), ..DataSource::default() }),
+        forward_username_header: passwords.header.to_string(),
+        ..BasicAuth::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! TLS towards clients.
 
 use kinds::ObjectId;
+use kinds::envoy_gateway::ClientTrafficPolicySpec;
 use xds_api::any;
 use xds_api::envoy::config::core::v3::{TransportSocket, transport_socket};
 use xds_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
@@ -11,22 +12,31 @@ use xds_api::envoy::extensions::transport_sockets::tls::v3::{
 
 use super::build::{boolean, from_ads};
 use crate::attach::PlannedListener;
-use crate::engine::UnitId;
+use crate::engine::{UnitId, View};
 use crate::names::SecretId;
+use crate::policy::client::{self, tls};
 
 pub(crate) fn sds(id: &SecretId) -> SdsSecretConfig {
     SdsSecretConfig { name: id.to_string(), sds_config: Some(from_ads()) }
 }
 
 /// The units of the secrets that a listener refers to.
-pub(crate) fn secrets(gateway: &ObjectId, listener: &PlannedListener) -> Vec<UnitId> {
-    let ids = listener.certificates.iter().chain(&listener.client_authorities);
-    ids.map(|id| UnitId::Secret(gateway.clone(), id.clone())).collect()
+pub(crate) fn secrets(gateway: &ObjectId, listener: &PlannedListener, view: &View<'_>) -> Vec<UnitId> {
+    let own = client_policy(listener, view).and_then(|(policy, spec)| tls::authorities(policy, spec, view));
+    let ids = listener.certificates.iter().chain(&listener.client_authorities).cloned().chain(own);
+    ids.map(|id| UnitId::Secret(gateway.clone(), id)).collect()
 }
 
-pub(crate) fn socket(listener: &PlannedListener, http: bool) -> TransportSocket {
+fn client_policy<'a>(
+    listener: &PlannedListener,
+    view: &View<'a>,
+) -> Option<(&'a ObjectId, &'a ClientTrafficPolicySpec)> {
+    Some((client::policy_for(listener, view)?, client::spec_for(&[listener], view)?))
+}
+
+pub(crate) fn socket(listener: &PlannedListener, http: bool, view: &View<'_>) -> TransportSocket {
     let alpn: &[&str] = if http { &["h2", "http/1.1"] } else { &[] };
-    let context = DownstreamTlsContext {
+    let mut context = DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_params: Some(TlsParameters {
                 tls_minimum_protocol_version: TlsProtocol::TlSv12 as i32,
@@ -43,6 +53,9 @@ pub(crate) fn socket(listener: &PlannedListener, http: bool) -> TransportSocket 
         require_client_certificate: listener.client_authorities.as_ref().map(|_| boolean(true)),
         ..DownstreamTlsContext::default()
     };
+    if let Some((policy, spec)) = client_policy(listener, view) {
+        tls::apply(policy, spec, &mut context, view);
+    }
     TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),

@@ -1,5 +1,6 @@
 //! The HTTP connection manager of a listener.
 
+use kinds::envoy_gateway::{ClientTrafficPolicySpec, EnvoyProxySpec};
 use xds_api::any;
 use xds_api::envoy::config::common::mutation_rules::v3::{HeaderMutation, header_mutation::Action};
 use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -25,6 +26,9 @@ use super::build::{boolean, from_ads, header, seconds, uint32};
 use super::filters;
 use super::filters::table_fallback::SCOPE_HEADER;
 use crate::names::HcmId;
+use crate::policy::client;
+use crate::policy::extension::Written;
+use crate::policy::proxy::Additions;
 
 /// Long token streams are quiet while a model thinks: a stream is idle only after this.
 const STREAM_IDLE_SECONDS: i64 = 3600;
@@ -34,9 +38,15 @@ const MAX_CONCURRENT_STREAMS: u32 = 100;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 24;
 
-pub(crate) fn connection_manager(hcm: &HcmId, tls: bool) -> Filter {
+/// What is said about a connection manager besides its routes.
+pub(crate) struct Asked<'a, 'v> {
+    pub client: Option<&'a ClientTrafficPolicySpec>,
+    pub proxy: Option<&'a Written<'v, EnvoyProxySpec>>,
+}
+
+pub(crate) fn connection_manager(hcm: &HcmId, tls: bool, asked: &Asked<'_, '_>, additions: &mut Additions) -> Filter {
     let scheme = if tls { "https" } else { "http" };
-    let config = HttpConnectionManager {
+    let mut config = HttpConnectionManager {
         codec_type: CodecType::Auto as i32,
         stat_prefix: format!("{scheme}-{}", hcm.scope_prefix().replace('/', "-")),
         http_filters: filters::chain(),
@@ -63,6 +73,12 @@ pub(crate) fn connection_manager(hcm: &HcmId, tls: bool) -> Filter {
         request_headers_timeout: Some(seconds(REQUEST_HEADERS_SECONDS)),
         ..HttpConnectionManager::default()
     };
+    if let Some(policy) = asked.client {
+        client::hcm::apply(policy, &mut config);
+    }
+    if let Some(proxy) = asked.proxy {
+        additions.to_http(proxy, &mut config);
+    }
     Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         config_type: Some(filter::ConfigType::TypedConfig(any(&config))),

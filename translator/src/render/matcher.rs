@@ -1,6 +1,7 @@
 //! Match trees: conditions on a request, each with what follows from it; the first that holds decides.
 
 use xds_api::any;
+use xds_api::cel::expr::ParsedExpr;
 use xds_api::envoy::config::core::v3::CidrRange;
 use xds_api::envoy::extensions::matching::common_inputs::network::v3::dynamic_metadata_input::{
     PathSegment, path_segment::Segment,
@@ -115,9 +116,9 @@ pub(crate) fn noted<'a>(filter: &str, path: impl IntoIterator<Item = &'a str>, v
 }
 
 /// An expression over the attributes of the request.
-pub(crate) fn cel(expression: &str) -> Predicate {
+pub(crate) fn cel(expression: ParsedExpr) -> Predicate {
     let matcher = CelMatcher {
-        expr_match: Some(CelExpression { cel_expr_string: expression.to_owned(), ..CelExpression::default() }),
+        expr_match: Some(CelExpression { cel_expr_parsed: Some(expression), ..CelExpression::default() }),
         ..CelMatcher::default()
     };
     single(

@@ -1,6 +1,7 @@
 //! Envoy resources: one file for each sort, and one for each filter.
 
 pub(crate) mod build;
+pub(crate) mod cel;
 pub(crate) mod cluster;
 pub(crate) mod downstream_tls;
 pub(crate) mod endpoints;

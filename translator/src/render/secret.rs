@@ -72,14 +72,19 @@ fn system(path: &str) -> Type {
 }
 
 fn authority(id: &ObjectId, view: &View<'_>) -> Option<Vec<u8>> {
+    content(id, AUTHORITIES, view)
+}
+
+/// An entry of a Secret or a ConfigMap.
+pub(crate) fn content(id: &ObjectId, key: &str, view: &View<'_>) -> Option<Vec<u8>> {
     match id.kind {
-        Kind::Secret => view.spec::<KubeSecret>(id)?.get(AUTHORITIES).map(<[u8]>::to_vec),
-        Kind::ConfigMap => view.spec::<ConfigMap>(id)?.get(AUTHORITIES).map(<[u8]>::to_vec),
+        Kind::Secret => view.spec::<KubeSecret>(id)?.get(key).map(<[u8]>::to_vec),
+        Kind::ConfigMap => view.spec::<ConfigMap>(id)?.get(key).map(<[u8]>::to_vec),
         _ => None,
     }
 }
 
-fn bytes(content: &[u8]) -> DataSource {
+pub(crate) fn bytes(content: &[u8]) -> DataSource {
     DataSource { specifier: Some(Specifier::InlineBytes(content.to_vec())), ..DataSource::default() }
 }
 

@@ -32,6 +32,7 @@ pub(crate) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
         Kind::SecurityPolicy | Kind::BackendTrafficPolicy | Kind::ClientTrafficPolicy => {
             crate::policy::status::evaluate(id, view)
         }
+        Kind::EnvoyProxy => crate::policy::proxy::status(id, view),
         _ => Outcome::default(),
     }
 }

@@ -33,7 +33,9 @@ pub(super) fn rules(policy: &Policy<'_>, written: &Authorization) -> Result<Vec<
             self::principal(policy, principal, &path.field("principal"), &mut conditions)?;
         }
         if let Some(expression) = &rule.cel {
-            conditions.push(matcher::cel(expression));
+            let parsed = crate::render::cel::parse(expression);
+            let parsed = parsed.map_err(|error| Problem::wrong(path.field("cel"), error))?;
+            conditions.push(matcher::cel(parsed));
         }
         let name = rule.name.as_ref().map_or_else(|| format!("rule-{index}"), ToString::to_string);
         let verdict = Verdict { name, allow: rule.action == Some(AuthorizationAction::Allow) };

@@ -17,8 +17,10 @@ use kinds::{FieldPath, ObjectId};
 use xds_api::google::protobuf::Any;
 
 use super::Problem;
+pub(super) use authorization::cidr;
+
 use super::extension::{Upstream, Written};
-use super::guard::Credentials;
+use super::guard::{Check, Keys};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{Chain, GuardId, SecretId};
 use crate::render::filters::{CORS, csrf::CSRF, guards, rbac};
@@ -33,7 +35,7 @@ pub(crate) struct Security {
     /// Orders for installed filters, by their names.
     pub orders: Vec<(&'static str, Any)>,
     pub cors: bool,
-    pub guard: Option<(GuardId, Credentials)>,
+    pub guards: Vec<(GuardId, Check)>,
     pub upstreams: Vec<Upstream>,
     pub secrets: Vec<SecretId>,
 }
@@ -43,7 +45,7 @@ pub(crate) fn evaluate(unit: &UnitId, chain: &Chain, view: &View<'_>) -> Outcome
     let security = render(chain, view);
     let mut demands = Vec::new();
     if security.problems.is_empty() {
-        demands.extend(security.guard.iter().map(|(id, _)| UnitId::Guard(gateway.clone(), *id)));
+        demands.extend(security.guards.iter().map(|(id, _)| UnitId::Guard(gateway.clone(), *id)));
         demands.extend(security.upstreams.iter().map(|upstream| upstream.unit(gateway)));
         demands.extend(security.secrets.iter().map(|id| UnitId::Secret(gateway.clone(), id.clone())));
     }
@@ -61,7 +63,6 @@ fn render(chain: &Chain, view: &View<'_>) -> Security {
         security.problems.push(Problem::wrong(FieldPath::spec(), "the policies cannot be merged"));
         return security;
     };
-    let mut credentials = Credentials::default();
     if let Some(written) = &policy.spec.cors {
         security.orders.push((CORS, cors::order(written)));
         security.cors = true;
@@ -69,19 +70,28 @@ fn render(chain: &Chain, view: &View<'_>) -> Security {
     if let Some(written) = &policy.spec.csrf {
         security.orders.push((CSRF, csrf::order(written)));
     }
-    credentials.ext_auth = security.take(&policy, policy.spec.ext_auth.as_ref(), ext_auth::filter);
-    credentials.api_keys = security.take(&policy, policy.spec.api_key_auth.as_ref(), api_keys::keys);
-    credentials.basic = security.take(&policy, policy.spec.basic_auth.as_ref(), basic_auth::passwords);
-    credentials.oauth2 = security.take(&policy, policy.spec.oidc.as_ref(), oidc::filter);
-    credentials.jwt = security.take(&policy, policy.spec.jwt.as_ref(), jwt::filter);
-    security.guard = credentials.id().map(|id| (id, credentials));
-    security.orders.extend(security.guard.iter().map(|(id, _)| guards::order(*id)));
-
-    let mut rules = Vec::new();
-    if let Some((id, _)) = &security.guard {
-        let refused = rbac::Verdict { name: "guard-missing".to_owned(), allow: false };
-        rules.push((crate::render::matcher::not(guards::passed(*id)), refused));
+    if let Some(filter) = security.take(&policy, policy.spec.ext_auth.as_ref(), ext_auth::filter) {
+        security.guard(Check::ExtAuth(Box::new(filter)));
     }
+    let keys = Keys {
+        api_keys: security.take(&policy, policy.spec.api_key_auth.as_ref(), api_keys::keys),
+        passwords: security.take(&policy, policy.spec.basic_auth.as_ref(), basic_auth::passwords),
+    };
+    if keys != Keys::default() {
+        security.guard(Check::Keys(keys));
+    }
+    if let Some(filter) = security.take(&policy, policy.spec.oidc.as_ref(), oidc::filter) {
+        security.guard(Check::Login(Box::new(filter)));
+    }
+    if let Some(filter) = security.take(&policy, policy.spec.jwt.as_ref(), jwt::filter) {
+        security.guard(Check::Tokens(Box::new(filter)));
+    }
+
+    let missing = |guard: GuardId| {
+        let refused = rbac::Verdict { name: "guard-missing".to_owned(), allow: false };
+        (crate::render::matcher::not(guards::met(guard)), refused)
+    };
+    let mut rules: Vec<_> = security.guards.iter().map(|(id, _)| missing(*id)).collect();
     let mut otherwise = rbac::Verdict { name: "default".to_owned(), allow: true };
     if let Some(written) = &policy.spec.authorization {
         otherwise.allow = authorization::allows_by_default(written);
@@ -97,6 +107,12 @@ fn render(chain: &Chain, view: &View<'_>) -> Security {
 }
 
 impl Security {
+    fn guard(&mut self, check: Check) {
+        let id = check.id();
+        self.orders.push(guards::order(id));
+        self.guards.push((id, check));
+    }
+
     fn take<'a, W, R>(
         &mut self,
         policy: &Policy<'a>,

@@ -17,41 +17,45 @@ use xds_api::envoy::extensions::filters::http::compressor::v3::compressor::{
 };
 use xds_api::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType};
 use xds_api::envoy::r#type::v3::FractionalPercent;
-use xds_api::google::protobuf::UInt64Value;
+use xds_api::google::protobuf::{Any, UInt64Value};
 
 use super::{Policy, response_override};
 use crate::policy::Problem;
 use crate::render::build::{duration, extension, millionths, uint32};
+use crate::render::filters::traffic::{self, Place};
 
-/// In the order in which a request meets them; answers meet them in the reverse order.
-pub(super) fn of(policy: &Policy<'_>) -> Result<Vec<TypedExtensionConfig>, Problem> {
+/// The orders of a policy for the filters before its routes.
+pub(super) fn orders(policy: &Policy<'_>) -> Result<Vec<(&'static str, Any)>, Problem> {
     let spec = &policy.spec;
-    let mut filters = Vec::new();
+    let mut orders = Vec::new();
     if !spec.response_override.is_empty() {
-        filters.push(response_override::filter(policy)?);
+        orders.push(traffic::order(Place::Answers, vec![response_override::filter(policy)?]));
     }
     if let Some(written) = &spec.fault_injection {
-        filters.push(extension("envoy.filters.http.fault", any(&fault(written))));
+        orders.push((traffic::FAULT, any(&fault(written))));
     }
     if let Some(limit) = spec.request_buffer.as_ref().and_then(|buffer| buffer.limit) {
         let buffer = Buffer { max_request_bytes: Some(uint32(limit.to_u32())) };
-        filters.push(extension("envoy.filters.http.buffer", any(&buffer)));
+        orders.push(traffic::order(Place::Buffer, vec![extension("envoy.filters.http.buffer", any(&buffer))]));
     }
     if let Some(limits) = &spec.bandwidth_limit {
         let base = FieldPath::from("spec.bandwidthLimit");
         if let Some(written) = &limits.request {
-            filters.push(bandwidth(written, EnableMode::Request, "request", &base.field("request"))?);
+            let filter = bandwidth(written, EnableMode::Request, "request", &base.field("request"))?;
+            orders.push(traffic::order(Place::RequestBandwidth, vec![filter]));
         }
         if let Some(written) = &limits.response {
-            filters.push(bandwidth(written, EnableMode::Response, "response", &base.field("response"))?);
+            let filter = bandwidth(written, EnableMode::Response, "response", &base.field("response"))?;
+            orders.push(traffic::order(Place::ResponseBandwidth, vec![filter]));
         }
     }
-    let mut compressors = spec.compressor.clone();
-    if compressors.is_empty() {
-        compressors.clone_from(&spec.compression);
+    let compressors = if spec.compressor.is_empty() { &spec.compression } else { &spec.compressor };
+    let compressors = compressors.iter().enumerate().filter_map(|(index, written)| compressor(written, index == 0));
+    let compressors: Vec<_> = compressors.collect();
+    if !compressors.is_empty() {
+        orders.push(traffic::order(Place::Compression, compressors));
     }
-    filters.extend(compressors.iter().enumerate().filter_map(|(index, written)| compressor(written, index == 0)));
-    Ok(filters)
+    Ok(orders)
 }
 
 fn fault(written: &FaultInjection) -> HttpFault {
@@ -113,7 +117,7 @@ fn bandwidth(
     Ok(extension("envoy.filters.http.bandwidth_limit", any(&limit)))
 }
 
-pub(crate) fn compressor_library(kind: CompressionType) -> TypedExtensionConfig {
+fn compressor_library(kind: CompressionType) -> TypedExtensionConfig {
     match kind {
         CompressionType::Gzip => extension("envoy.compression.gzip.compressor", any(&Gzip::default())),
         CompressionType::Brotli => extension("envoy.compression.brotli.compressor", any(&Brotli::default())),

@@ -18,16 +18,15 @@ use xds_api::envoy::config::core::v3::{RetryPolicy, retry_policy};
 use xds_api::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use xds_api::google::protobuf::Any;
 
-pub(crate) use cluster::apply as apply_to_cluster;
+pub(crate) use cluster::{apply as apply_to_cluster, http2_options};
 pub(crate) use load_balancer::zone_weights;
-pub(crate) use route::RouteSettings;
+pub(crate) use route::{RouteSettings, tracing};
 
 use super::extension::Written;
 use super::{Problem, merge};
 use crate::engine::{Outcome, Product, View};
 use crate::names::{Chain, Settings};
 use crate::render::build::{duration, uint32};
-use crate::render::filters::traffic;
 use crate::routing::{by_regex, exactly};
 
 pub(super) type Policy<'a> = Written<'a, BackendTrafficPolicySpec>;
@@ -71,9 +70,8 @@ fn render(chain: &Chain, view: &View<'_>) -> Traffic {
         made.settings = Some(Settings { chain: chain.clone(), part: "".into() });
     }
     made.route = RouteSettings::of(&policy.spec);
-    match filters::of(&policy) {
-        Ok(filters) if filters.is_empty() => {}
-        Ok(filters) => made.orders.push(traffic::order(filters)),
+    match filters::orders(&policy) {
+        Ok(orders) => made.orders.extend(orders),
         Err(problem) => made.problems.push(problem),
     }
     made.problems.extend(rate_limit::add(&policy, &mut made.orders));

@@ -8,12 +8,8 @@ use xds_api::any;
 use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use xds_api::envoy::config::core::v3::substitution_format_string::Format;
 use xds_api::envoy::config::core::v3::{HeaderValueOption, SubstitutionFormatString, TypedExtensionConfig};
-use xds_api::envoy::config::route::v3::RedirectAction;
-use xds_api::envoy::config::route::v3::redirect_action::{PathRewriteSpecifier, SchemeRewriteSpecifier};
 use xds_api::envoy::extensions::filters::http::custom_response::v3::CustomResponse as EnvoyCustomResponse;
 use xds_api::envoy::extensions::http::custom_response::local_response_policy::v3::LocalResponsePolicy;
-use xds_api::envoy::extensions::http::custom_response::redirect_policy::v3::RedirectPolicy;
-use xds_api::envoy::extensions::http::custom_response::redirect_policy::v3::redirect_policy::RedirectActionSpecifier;
 use xds_api::envoy::r#type::matcher::v3::{
     HttpResponseHeaderMatchInput, HttpResponseLocalReplyMatchInput, HttpResponseStatusCodeMatchInput,
 };
@@ -127,29 +123,26 @@ fn body(policy: &Policy<'_>, written: &CustomResponse, path: &FieldPath) -> Resu
     }
 }
 
-fn redirected(written: &CustomRedirect, path: &FieldPath) -> Result<RedirectPolicy, Problem> {
-    let path_rewrite = match &written.path {
-        None => None,
+/// Sends the client elsewhere. What is not said stays as the request had it.
+fn redirected(written: &CustomRedirect, path: &FieldPath) -> Result<LocalResponsePolicy, Problem> {
+    let target = match &written.path {
+        None => "%REQ(:PATH)%".to_owned(),
         Some(rewrite) => match &rewrite.replace_full_path {
-            Some(full) => Some(PathRewriteSpecifier::PathRedirect(full.to_string())),
+            Some(full) => literal(full),
             None => {
                 let message = "an answer no longer knows which prefix its request matched";
                 return Err(Problem::unsupported(path.field("path").field("replacePrefixMatch"), message));
             }
         },
     };
-    Ok(RedirectPolicy {
+    let scheme = written.scheme.as_ref().map_or_else(|| "%REQ(:SCHEME)%".to_owned(), ToString::to_string);
+    let host = written.hostname.as_ref().map_or_else(|| "%REQ(:AUTHORITY)%".to_owned(), ToString::to_string);
+    let port = written.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let location = format!("{scheme}://{host}{port}{target}");
+    Ok(LocalResponsePolicy {
         status_code: Some(uint32(written.status_code.unwrap_or(302))),
-        redirect_action_specifier: Some(RedirectActionSpecifier::RedirectAction(RedirectAction {
-            host_redirect: written.hostname.as_ref().map(ToString::to_string).unwrap_or_default(),
-            port_redirect: written.port.unwrap_or_default(),
-            scheme_rewrite_specifier: written
-                .scheme
-                .as_ref()
-                .map(|scheme| SchemeRewriteSpecifier::SchemeRedirect(scheme.to_string())),
-            path_rewrite_specifier: path_rewrite,
-            ..RedirectAction::default()
-        })),
-        ..RedirectPolicy::default()
+        response_headers_to_add: vec![header("location", &location, HeaderAppendAction::OverwriteIfExistsOrAdd)],
+        body: Some(text("")),
+        ..LocalResponsePolicy::default()
     })
 }

@@ -1,11 +1,14 @@
 //! Credentials: keys, passwords, tokens and whoever else is asked.
 //!
-//! The filters that check them stand in named chains, and a route names the chain that guards it. So a thousand keys on a
+//! The filters that check them stand in named chains, and a route names the chains that guard it. So a thousand keys on a
 //! thousand routes are sent once, and a new key is one update of one filter, which drains no connection. The chains come
 //! by extension discovery, apart from the listener.
 //!
-//! *Invariant*: a route is never open because its chain is not there yet. A chain ends by noting its name, and the
-//! authorization filter behind it refuses a request of a guarded route on which the name is not noted.
+//! A filter that waits for somebody's answer goes on behind its whole chain, so a chain has at most one such filter, its
+//! last; each sort of guard has an installed filter of its own for its chains.
+//!
+//! *Invariant*: a route is never open because a chain of its is not there yet. A chain begins by noting its name, and the
+//! authorization filter behind the guards refuses a request of a guarded route on which a name is not noted.
 
 use std::collections::BTreeMap;
 
@@ -22,23 +25,26 @@ use xds_api::xds::r#type::matcher::v3::matcher::matcher_list::Predicate;
 use xds_api::{Resource, ResourceType, any};
 
 use crate::engine::{Outcome, Product, UnitId, View};
-use crate::names::GuardId;
+use crate::names::{GuardId, GuardSort};
 use crate::policy::GuardChain;
-use crate::render::build::from_ads;
+use crate::render::build::{extension, from_ads};
 use crate::render::matcher;
 
-const NAMES: [&str; 4] = ["chancery.guards.0", "chancery.guards.1", "chancery.guards.2", "chancery.guards.3"];
-/// Where a chain notes its name.
-const NOTED: &str = "chancery.guard";
+/// The entry under which a chain notes its name.
 const NOTE: &str = "name";
 
-pub(crate) fn name(filter: u8) -> &'static str {
-    NAMES.get(usize::from(filter)).copied().unwrap_or(NAMES[0])
+fn name(sort: GuardSort) -> &'static str {
+    match sort {
+        GuardSort::ExtAuth => "chancery.guards.ext_auth",
+        GuardSort::Keys => "chancery.guards.keys",
+        GuardSort::Login => "chancery.guards.login",
+        GuardSort::Tokens => "chancery.guards.tokens",
+    }
 }
 
-pub(super) fn install(filter: u8) -> HttpFilter {
+pub(super) fn install(sort: GuardSort) -> HttpFilter {
     HttpFilter {
-        name: name(filter).to_owned(),
+        name: name(sort).to_owned(),
         config_type: Some(ConfigType::ConfigDiscovery(ExtensionConfigSource {
             config_source: Some(from_ads()),
             type_urls: vec![Composite::type_url()],
@@ -48,8 +54,8 @@ pub(super) fn install(filter: u8) -> HttpFilter {
     }
 }
 
-/// A filter with all the chains that fall to it.
-pub(crate) fn evaluate(filter: u8, view: &View<'_>) -> Outcome {
+/// The filter of a sort with all the chains of it.
+pub(crate) fn evaluate(sort: GuardSort, view: &View<'_>) -> Outcome {
     let mut named_filter_chains = BTreeMap::new();
     for unit in view.demanders() {
         let UnitId::Guard(_, guard) = unit else { continue };
@@ -60,38 +66,34 @@ pub(crate) fn evaluate(filter: u8, view: &View<'_>) -> Outcome {
         }
     }
     let composite = Composite { named_filter_chains, ..Composite::default() };
-    let name = name(filter);
-    let extension = TypedExtensionConfig { name: name.to_owned(), typed_config: Some(any(&composite)) };
-    Product::Resource(Resource::encode(ResourceType::ExtensionConfig, name, &extension)).into()
+    let name = name(sort);
+    Product::Resource(Resource::encode(ResourceType::ExtensionConfig, name, &extension(name, any(&composite)))).into()
 }
 
-/// A chain of filters that ends by noting its name.
-pub(crate) fn chain(guard: GuardId, mut filters: Vec<TypedExtensionConfig>) -> FilterChainConfiguration {
+/// A chain of filters that begins by noting its name.
+pub(crate) fn chain(guard: GuardId, filters: Vec<TypedExtensionConfig>) -> FilterChainConfiguration {
     let text = Value { kind: Some(value::Kind::StringValue(guard.to_string())) };
     let note = SetMetadata {
         metadata: vec![Note {
-            metadata_namespace: NOTED.to_owned(),
+            metadata_namespace: name(guard.sort).to_owned(),
             allow_overwrite: true,
             value: Some(Struct { fields: [(NOTE.to_owned(), text)].into() }),
             ..Note::default()
         }],
         ..SetMetadata::default()
     };
-    filters.push(TypedExtensionConfig {
-        name: "envoy.filters.http.set_metadata".to_owned(),
-        typed_config: Some(any(&note)),
-    });
-    FilterChainConfiguration { typed_config: filters }
+    let first = extension("envoy.filters.http.set_metadata", any(&note));
+    FilterChainConfiguration { typed_config: std::iter::once(first).chain(filters).collect() }
 }
 
 /// The order of a route that a chain guards.
 pub(crate) fn order(guard: GuardId) -> (&'static str, Any) {
     let run = ExecuteFilterAction { filter_chain_name: guard.to_string(), ..ExecuteFilterAction::default() };
     let per_route = CompositePerRoute { matcher: Some(matcher::always(any(&run))) };
-    (name(guard.filter()), any(&per_route))
+    (name(guard.sort), any(&per_route))
 }
 
-/// Whether a request came through the chain.
-pub(crate) fn passed(guard: GuardId) -> Predicate {
-    matcher::noted(NOTED, [NOTE], crate::routing::is_text(&guard.to_string()))
+/// Whether a request met the chain.
+pub(crate) fn met(guard: GuardId) -> Predicate {
+    matcher::noted(name(guard.sort), [NOTE], crate::routing::is_text(&guard.to_string()))
 }

@@ -18,24 +18,31 @@ use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::h
 use xds_api::google::protobuf::Any;
 
 pub(crate) use cors::CORS;
+use traffic::Place;
 
+use crate::names::GuardSort;
 use crate::policy::external;
 
 /// The order in which a request meets the filters.
-const CHAIN: [fn() -> HttpFilter; 15] = [
+const CHAIN: [fn() -> HttpFilter; 20] = [
     || installed(table_fallback::install()),
     || installed(external::install()),
     || installed(crate::ai::install_model()),
     || installed(crate::ai::install_on_demand()),
     || installed(crate::ai::install_other()),
+    || installed(traffic::install(Place::Answers)),
     || installed(cors::install()),
     || installed(csrf::install()),
-    || guards::install(0),
-    || guards::install(1),
-    || guards::install(2),
-    || guards::install(3),
+    || guards::install(GuardSort::ExtAuth),
+    || guards::install(GuardSort::Keys),
+    || guards::install(GuardSort::Login),
+    || guards::install(GuardSort::Tokens),
     || installed(rbac::install()),
-    || installed(traffic::install()),
+    || installed(traffic::install_fault()),
+    || installed(traffic::install(Place::Buffer)),
+    || installed(traffic::install(Place::RequestBandwidth)),
+    || installed(traffic::install(Place::ResponseBandwidth)),
+    || installed(traffic::install(Place::Compression)),
     || installed(crate::ai::install_picker()),
     || installed(router::install()),
 ];

@@ -1,25 +1,55 @@
-//! Filters that a route brings itself, for what cannot be installed inert: faults, buffers, compression and the like.
+//! Filters that a route brings itself, for what cannot be installed inert: buffers, limits of bandwidth, compression and
+//! replaced answers.
+//!
+//! Each has a place of its own in the chain: a filter that makes a request wait goes on behind its whole place.
 
 use xds_api::any;
 use xds_api::envoy::config::core::v3::TypedExtensionConfig;
 use xds_api::envoy::extensions::filters::http::composite::v3::{
     Composite, CompositePerRoute, ExecuteFilterAction, FilterChainConfiguration,
 };
+use xds_api::envoy::extensions::filters::http::fault::v3::HttpFault;
 use xds_api::google::protobuf::Any;
 
 use crate::render::matcher;
 
-const NAME: &str = "chancery.traffic";
+pub(crate) const FAULT: &str = "envoy.filters.http.fault";
 
-pub(super) fn install() -> (&'static str, Any) {
-    (NAME, any(&Composite::default()))
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Answers,
+    Buffer,
+    RequestBandwidth,
+    ResponseBandwidth,
+    Compression,
 }
 
-/// The filters of a route, in the order in which a request meets them.
-pub(crate) fn order(filters: Vec<TypedExtensionConfig>) -> (&'static str, Any) {
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Answers => "chancery.traffic.answers",
+            Self::Buffer => "chancery.traffic.buffer",
+            Self::RequestBandwidth => "chancery.traffic.request_bandwidth",
+            Self::ResponseBandwidth => "chancery.traffic.response_bandwidth",
+            Self::Compression => "chancery.traffic.compression",
+        }
+    }
+}
+
+pub(super) fn install(place: Place) -> (&'static str, Any) {
+    (place.name(), any(&Composite::default()))
+}
+
+/// Installed as it is: without a fault it does nothing.
+pub(super) fn install_fault() -> (&'static str, Any) {
+    (FAULT, any(&HttpFault::default()))
+}
+
+/// The filters of a route for one place, in the order in which a request meets them.
+pub(crate) fn order(place: Place, filters: Vec<TypedExtensionConfig>) -> (&'static str, Any) {
     let run = ExecuteFilterAction {
         filter_chain: Some(FilterChainConfiguration { typed_config: filters }),
         ..ExecuteFilterAction::default()
     };
-    (NAME, any(&CompositePerRoute { matcher: Some(matcher::always(any(&run))) }))
+    (place.name(), any(&CompositePerRoute { matcher: Some(matcher::always(any(&run))) }))
 }
