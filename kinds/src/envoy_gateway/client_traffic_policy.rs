@@ -107,7 +107,9 @@ records! {
         disable_rate_limit_headers: Option<bool>,
         x_forwarded_client_cert: Option<ForwardedClientCert>,
         with_underscores_action: Option<UnderscoresAction>,
+        #[serde(rename = "preserveXRequestID")]
         preserve_x_request_id: Option<bool>,
+        #[serde(rename = "requestID")]
         request_id: Option<RequestIdAction>,
         early_request_headers: Option<HeaderEdits>,
         late_response_headers: Option<HeaderEdits>,

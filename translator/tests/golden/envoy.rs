@@ -47,7 +47,7 @@ impl Merged {
             let mut by_kind: BTreeMap<ResourceType, Vec<Value>> = BTreeMap::new();
             let named: Vec<String> = resources
                 .iter()
-                .filter(|r| r.kind != ResourceType::ScopedRoute)
+                .filter(|r| !matches!(r.kind, ResourceType::ScopedRoute | ResourceType::ExtensionConfig))
                 .map(|resource| resource.name.to_string())
                 .collect();
             for resource in &resources {
@@ -57,17 +57,18 @@ impl Merged {
             }
             let mut take = |kind| by_kind.remove(&kind).unwrap_or_default();
             let tables = by_name(take(ResourceType::RouteConfiguration), "name");
+            let extensions = by_name(take(ResourceType::ExtensionConfig), "name");
             let endpoints = by_name(take(ResourceType::Endpoints), "cluster_name");
             let scopes: Vec<Value> =
                 take(ResourceType::ScopedRoute).into_iter().map(|s| with_table(s, &tables)).collect();
             for cluster in take(ResourceType::Cluster) {
                 let mut cluster = with_endpoints(cluster, &endpoints);
-                write_inside(&mut cluster, &[]);
+                write_inside(&mut cluster, &[], &extensions);
                 self.clusters.push(cluster);
             }
             self.secrets.extend(take(ResourceType::Secret));
             for mut listener in take(ResourceType::Listener) {
-                write_inside(&mut listener, &scopes);
+                write_inside(&mut listener, &scopes, &extensions);
                 self.port += 1;
                 listener["address"]["socket_address"]["port_value"] = json!(self.port);
                 self.listeners.push(listener);
@@ -118,7 +119,7 @@ fn with_endpoints(mut cluster: Value, endpoints: &Map<String, Value>) -> Value {
     cluster
 }
 
-fn write_inside(value: &mut Value, scopes: &[Value]) {
+fn write_inside(value: &mut Value, scopes: &[Value], extensions: &Map<String, Value>) {
     match value {
         Value::Object(fields) => {
             if fields.remove("scoped_rds").is_some() {
@@ -126,9 +127,14 @@ fn write_inside(value: &mut Value, scopes: &[Value]) {
                 fields.insert("scoped_route_configurations_list".to_owned(), list);
             }
             fields.remove("sds_config");
-            fields.values_mut().for_each(|field| write_inside(field, scopes));
+            if fields.remove("config_discovery").is_some() {
+                let name = fields["name"].as_str().unwrap_or_default();
+                let extension = extensions.get(name).map(|extension| extension["typed_config"].clone());
+                fields.insert("typed_config".to_owned(), extension.unwrap_or_default());
+            }
+            fields.values_mut().for_each(|field| write_inside(field, scopes, extensions));
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| write_inside(item, scopes)),
+        Value::Array(items) => items.iter_mut().for_each(|item| write_inside(item, scopes, extensions)),
         _ => {}
     }
 }
