@@ -109,9 +109,10 @@ fn objects(case: &Case, port: Option<u16>) -> Vec<Value> {
     ));
     for (index, policy) in case.policies.iter().enumerate() {
         let mut spec = policy.spec.clone();
-        spec["targetRefs"] = policy.targets.clone().unwrap_or_else(|| {
-            json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}])
-        });
+        spec["targetRefs"] = policy
+            .targets
+            .clone()
+            .unwrap_or_else(|| json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}]));
         let own = policy.name.clone().unwrap_or_else(|| format!("{name}-{index}"));
         all.push(object(POLICIES, &policy.kind, &own, &spec));
     }
@@ -245,7 +246,8 @@ async fn run(text: &str) {
             rejected.push(stat);
         }
     }
-    let log: String = envoy.log().lines().filter(|line| line.contains("rejected")).take(20).collect::<Vec<_>>().join("\n");
+    let log: String =
+        envoy.log().lines().filter(|line| line.contains("rejected")).take(20).collect::<Vec<_>>().join("\n");
     assert!(failures.is_empty() && rejected.is_empty(), "{}\n{rejected:?}\n{log}", failures.join("\n"));
 }
 

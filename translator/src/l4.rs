@@ -17,6 +17,7 @@ use xds_api::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
 };
 use xds_api::envoy::extensions::filters::udp::udp_proxy::v3::udp_proxy_config::RouteSpecifier;
 use xds_api::envoy::extensions::filters::udp::udp_proxy::v3::{Route, UdpProxyConfig};
+use xds_api::google::protobuf::Any;
 
 use xds_api::xds::core::v3::TypedExtensionConfig;
 use xds_api::xds::r#type::matcher::v3::Matcher;
@@ -25,6 +26,7 @@ use xds_api::xds::r#type::matcher::v3::matcher::{OnMatch, on_match};
 use crate::attach::{PlannedListener, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{ClusterId, UNRESOLVED_CLUSTER};
+use crate::policy::security::network::{self, Connections};
 use crate::render::downstream_tls;
 use crate::routing::{AttachedRules, Ruled, resolve_backend};
 
@@ -34,6 +36,8 @@ pub(crate) struct Target {
     pub route: ObjectId,
     pub created: Option<SmolStr>,
     pub shares: Vec<(Option<ClusterId>, u32)>,
+    /// A filter that lets connections in.
+    pub guard: Option<Any>,
 }
 
 fn backends(route: &Object) -> &[BackendRef] {
@@ -56,12 +60,13 @@ pub(crate) fn evaluate(
     let path = FieldPath::from("spec.rules[0].backendRefs");
     let ruled = Ruled::gather(&route.id, &listener.id, view);
     let policies = ruled.rule(0);
+    let connections = policies.connections();
     let shares: Vec<(Option<ClusterId>, u32)> = backends(route)
         .iter()
         .enumerate()
         .map(|(index, reference)| {
             let cluster = resolve_backend(route, path.index(index).as_str(), reference, false, view).ok();
-            let cluster = cluster.filter(|_| !policies.refused());
+            let cluster = cluster.filter(|_| connections != Connections::Closed);
             (cluster.map(|cluster| ClusterId { settings: policies.settings().cloned(), ..cluster }), reference.weight)
         })
         .collect();
@@ -69,7 +74,8 @@ pub(crate) fn evaluate(
     let clusters = shares.iter().filter_map(|(cluster, _)| cluster.clone());
     let mut demands: Vec<UnitId> = clusters.map(|cluster| UnitId::Cluster(gateway.clone(), cluster)).collect();
     demands.push(UnitId::Port(gateway.clone(), listener.port));
-    let target = Target { route: route.id.clone(), created: route.meta.created.clone(), shares };
+    let guard = if let Connections::Guarded(config) = connections { Some(config) } else { None };
+    let target = Target { route: route.id.clone(), created: route.meta.created.clone(), shares, guard };
     let rules = AttachedRules { hostnames, l4: Some(target), ..AttachedRules::default() };
     Outcome { product: Product::Attached(rules.into()), demands, diagnostics: Vec::new() }
 }
@@ -110,7 +116,8 @@ pub(crate) fn add(envoy: &mut Listener, listener: &PlannedListener, view: &View<
             envoy.listener_filters.push(udp_filter(&stat_prefix, target));
             continue;
         }
-        let filters = vec![tcp_filter(&stat_prefix, target)];
+        let guard = target.guard.iter().map(network::filter);
+        let filters = guard.chain([tcp_filter(&stat_prefix, target)]).collect();
         let by_name = matches!(listener.protocol, Protocol::TlsPassthrough | Protocol::TlsTerminate);
         let server_names = if by_name && host != "*" { vec![host.to_string()] } else { Vec::new() };
         let tls_only = if by_name { "tls".to_owned() } else { String::new() };

@@ -25,6 +25,7 @@ pub use engine::{Change, GroupChange, Translator, Update};
 pub use graph::{Edge, Graph, Node, Role, Target, Verdict};
 pub use names::UNRESOLVED_CLUSTER;
 pub use options::{CONTROLLER_NAME, Options};
+pub use policy::coverage;
 pub use status::{Condition, ListenerStatus, ParentStatus, Status};
 
 use engine::{Outcome, UnitId, View};

@@ -206,6 +206,10 @@ impl References<'_> {
             let path = FieldPath::from("spec.infrastructure.parametersRef");
             self.add(Role::Parameters, &path, &r.group, &r.kind, None, &r.name);
         }
+        if let Some(r) = spec.tls.as_ref().and_then(|tls| tls.backend.as_ref()?.client_certificate_ref.as_ref()) {
+            let path = FieldPath::from("spec.tls.backend.clientCertificateRef");
+            self.add(Role::Certificate, &path, &r.group, &r.kind, r.namespace.as_deref(), &r.name);
+        }
         let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else { return };
         let base = FieldPath::from("spec.tls.frontend");
         if let Some(validation) = &frontend.default.validation {

@@ -11,6 +11,7 @@
 //! laid over the next one. Of two policies about the same thing the older is in force, and the other is in conflict.
 
 pub(crate) mod client;
+pub mod coverage;
 pub(crate) mod effective;
 pub(crate) mod extension;
 pub(crate) mod external;

@@ -34,7 +34,10 @@ pub(crate) fn apply(
     // anything unverified.
     let authorities = authorities.unwrap_or(SecretId::Authorities(Vec::new()));
     demands.push(UnitId::Secret(gateway.clone(), authorities.clone()));
-    cluster.transport_socket = Some(socket(&authorities, names(spec), &spec.validation.hostname));
+    let mut common = CommonTlsContext::default();
+    let certificate = crate::policy::proxy::backend_tls::apply(gateway, &mut common, view);
+    demands.extend(certificate.map(|id| UnitId::Secret(gateway.clone(), id)));
+    cluster.transport_socket = Some(socket(&authorities, names(spec), &spec.validation.hostname, common));
 }
 
 /// TLS to a server that the roots of the machine vouch for by its name.
@@ -45,10 +48,15 @@ pub(crate) fn by_system_roots(hostname: &str, gateway: &ObjectId, demands: &mut 
         matcher: Some(exactly(hostname)),
         ..SubjectAltNameMatcher::default()
     };
-    socket(&SecretId::SystemAuthorities, vec![name], hostname)
+    socket(&SecretId::SystemAuthorities, vec![name], hostname, CommonTlsContext::default())
 }
 
-fn socket(authorities: &SecretId, names: Vec<SubjectAltNameMatcher>, sni: &str) -> TransportSocket {
+fn socket(
+    authorities: &SecretId,
+    names: Vec<SubjectAltNameMatcher>,
+    sni: &str,
+    mut common: CommonTlsContext,
+) -> TransportSocket {
     let own = CertificateValidationContext {
         match_typed_subject_alt_names: names,
         ..CertificateValidationContext::default()
@@ -58,11 +66,9 @@ fn socket(authorities: &SecretId, names: Vec<SubjectAltNameMatcher>, sni: &str) 
         validation_context_sds_secret_config: Some(sds(authorities)),
         ..CombinedCertificateValidationContext::default()
     });
+    common.validation_context_type = Some(validation);
     let context = UpstreamTlsContext {
-        common_tls_context: Some(CommonTlsContext {
-            validation_context_type: Some(validation),
-            ..CommonTlsContext::default()
-        }),
+        common_tls_context: Some(common),
         sni: sni.to_owned(),
         ..UpstreamTlsContext::default()
     };

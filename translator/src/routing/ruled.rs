@@ -6,6 +6,7 @@ use xds_api::envoy::config::route::v3::{Route, RouteAction};
 use crate::engine::{UnitId, View};
 use crate::names::{ListenerId, Settings};
 use crate::policy::external::{self, Extensions};
+use crate::policy::security::network::Connections;
 use crate::policy::{Effective, Security, Traffic};
 
 pub(crate) struct Ruled<'a> {
@@ -65,6 +66,14 @@ impl RulePolicies<'_> {
             || self.rule.unknown
             || self.rule.security.is_some_and(|security| !security.problems.is_empty())
             || self.rule.traffic.is_some_and(|traffic| !traffic.problems.is_empty())
+    }
+
+    /// What guards connections, for routes that know of nothing else. `Closed` where there is no way to guard them.
+    pub(crate) fn connections(&self) -> Connections {
+        if self.refused() {
+            return Connections::Closed;
+        }
+        self.rule.security.map(|security| security.connections.clone()).unwrap_or_default()
     }
 
     pub(crate) fn settings(&self) -> Option<&Settings> {

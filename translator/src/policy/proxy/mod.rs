@@ -4,11 +4,12 @@
 //! over the class's if it asks to be merged.
 
 mod access_log;
+pub(crate) mod backend_tls;
 mod filter_order;
 mod tracing;
 
 use kinds::envoy_gateway::shared::ClusterSettings;
-use kinds::envoy_gateway::{EnvoyProxySpec, MergeType};
+use kinds::envoy_gateway::{EnvoyProxySpec, MergeType, ProxyMetrics};
 use kinds::gateway::GatewaySpec;
 use kinds::{Diagnostic, FieldPath, Kind, ObjectId};
 use xds_api::envoy::config::listener::v3::Listener;
@@ -152,6 +153,32 @@ fn unsupported(spec: &EnvoyProxySpec) -> Vec<Problem> {
         "spec.telemetry.metrics.enableVirtualHostStats",
         "hosts have no statistics of their own: give routes a name by telemetry.metrics.routeStatName",
     );
+    let counted = |asked: fn(&ProxyMetrics) -> Option<bool>| metrics.and_then(asked) == Some(true);
+    refuse(
+        counted(|metrics| metrics.enable_per_endpoint_stats),
+        "spec.telemetry.metrics.enablePerEndpointStats",
+        "clusters have no statistics for each endpoint",
+    );
+    refuse(
+        counted(|metrics| metrics.enable_request_response_sizes_stats),
+        "spec.telemetry.metrics.enableRequestResponseSizesStats",
+        "clusters have no statistics of sizes",
+    );
+    refuse(
+        counted(|metrics| metrics.enable_grpc_stats),
+        "spec.telemetry.metrics.enableGRPCStats",
+        "calls are not counted apart",
+    );
+    refuse(
+        metrics.is_some_and(|metrics| metrics.cluster_stat_name.is_some()),
+        "spec.telemetry.metrics.clusterStatName",
+        "clusters are counted by their names",
+    );
+    refuse(
+        spec.telemetry.as_ref().is_some_and(|telemetry| telemetry.health_check_log.is_some()),
+        "spec.telemetry.healthCheckLog",
+        "set healthCheck.active.healthCheckLog of a BackendTrafficPolicy",
+    );
     found
 }
 
@@ -167,6 +194,7 @@ pub(crate) fn status(id: &ObjectId, view: &View<'_>) -> Outcome {
     );
     additions.to_listener(&proxy, &mut Listener::default());
     let mut problems = additions.problems;
+    problems.extend(backend_tls::problems(&proxy));
     problems.dedup();
     let finding = |problem: &Problem| {
         let code = if problem.unsupported { "unsupported-field" } else { "invalid-proxy" };

@@ -10,11 +10,14 @@ mod cors;
 mod csrf;
 mod ext_auth;
 mod jwt;
+pub(crate) mod network;
 mod oidc;
 
 use kinds::envoy_gateway::SecurityPolicySpec;
 use kinds::{FieldPath, ObjectId};
 use xds_api::google::protobuf::Any;
+
+use network::Connections;
 
 use super::Problem;
 pub(super) use authorization::cidr;
@@ -38,6 +41,8 @@ pub(crate) struct Security {
     pub guards: Vec<(GuardId, Check)>,
     pub upstreams: Vec<Upstream>,
     pub secrets: Vec<SecretId>,
+    /// For routes of connections.
+    pub connections: Connections,
 }
 
 pub(crate) fn evaluate(unit: &UnitId, chain: &Chain, view: &View<'_>) -> Outcome {
@@ -63,6 +68,7 @@ fn render(chain: &Chain, view: &View<'_>) -> Security {
         security.problems.push(Problem::wrong(FieldPath::spec(), "the policies cannot be merged"));
         return security;
     };
+    security.connections = Connections::of(&policy.spec);
     if let Some(written) = &policy.spec.cors {
         security.orders.push((CORS, cors::order(written)));
         security.cors = true;

@@ -51,6 +51,10 @@ pub(super) fn problems(written: &ClusterSettings, path: &FieldPath) -> Vec<Probl
     if let Some(check) = &written.health_check {
         found.extend(health::problems(check, &path.field("healthCheck")));
     }
+    if written.connection.as_ref().is_some_and(|connection| connection.socket_buffer_limit.is_some()) {
+        let message = "Envoy has no limit of its own for sockets: set connection.bufferLimit";
+        found.push(Problem::unsupported(path.field("connection").field("socketBufferLimit"), message));
+    }
     found
 }
 

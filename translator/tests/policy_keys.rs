@@ -1,0 +1,83 @@
+//! Keys are stored once: what is sent grows with keys and routes, never with their product.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use kinds::{Object, Parsed, parse_text};
+use translator::{Change, Options, Translator};
+use xds_api::ResourceType;
+
+fn objects(text: &str) -> Vec<Arc<Object>> {
+    let parsed = parse_text("all.yaml", text).into_iter();
+    parsed
+        .map(|parsed| match parsed {
+            Parsed::Object(object, _) => Arc::new(*object),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+fn puts(text: &str) -> Vec<Change> {
+    objects(text).into_iter().map(Change::Put).collect()
+}
+
+fn secret(keys: usize) -> String {
+    let mut text = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys, namespace: default}\nstringData:\n".to_owned();
+    for key in 0..keys {
+        let _ = writeln!(text, "  client-{key:04}: secret-key-number-{key:04}");
+    }
+    text
+}
+
+fn world(routes: usize, keys: usize) -> String {
+    let mut text = String::from(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: default}\nspec: \
+         {gatewayClassName: c, listeners: [{name: http, protocol: HTTP, port: 80}]}\n---\napiVersion: v1\nkind: \
+         Service\nmetadata: {name: app, namespace: default}\nspec: {ports: [{name: http, port: 80}]}\n---\napiVersion: \
+         gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: keys, namespace: default}\nspec:\n  \
+         targetSelectors: [{kind: HTTPRoute, matchLabels: {guarded: 'yes'}}]\n  apiKeyAuth: {credentialRefs: [{name: \
+         keys}], extractFrom: [{headers: [x-api-key]}]}\n---\n",
+    );
+    for route in 0..routes {
+        let _ = writeln!(
+            text,
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r{route}, namespace: default, \
+             labels: {{guarded: 'yes'}}}}\nspec: {{parentRefs: [{{name: web}}], hostnames: [r{route}.test], rules: \
+             [{{backendRefs: [{{name: app, port: 80}}]}}]}}\n---"
+        );
+    }
+    text + &secret(keys)
+}
+
+#[test]
+fn a_thousand_keys_on_a_thousand_routes_are_sent_once() {
+    let mut translator = Translator::new(Options::default());
+    translator.apply(puts(&world(1000, 1000)));
+    let resources: Vec<_> = translator.resources().into_values().flatten().collect();
+    let holds = |body: &[u8]| body.windows(22).filter(|part| *part == b"secret-key-number-0500").count();
+    let times: usize = resources.iter().map(|resource| holds(&resource.body)).sum();
+    assert_eq!(times, 1, "a key is in the snapshot once");
+    let guarded = resources.iter().filter(|r| r.kind == ResourceType::RouteConfiguration);
+    let names: usize =
+        guarded.map(|r| r.body.windows(20).filter(|part| *part == b"chancery.guards.keys").count()).sum();
+    assert!(names >= 1000, "every route names the guard: {names}");
+
+    // One more key: the filter that holds the keys, and nothing else.
+    let update = translator.apply(puts(&secret(1001)));
+    let changed: Vec<_> = update.groups.into_values().flat_map(|group| group.set).collect();
+    let kinds: Vec<_> = changed.iter().map(|resource| (resource.kind, resource.name.to_string())).collect();
+    assert_eq!(kinds, [(ResourceType::ExtensionConfig, "chancery.guards.keys".to_owned())]);
+}
+
+#[test]
+fn a_policy_edit_touches_no_listener_and_only_the_routes_it_reaches() {
+    let mut translator = Translator::new(Options::default());
+    translator.apply(puts(&world(50, 1)));
+    let policy = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {name: one, \
+                  namespace: default}\nspec: {targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r7}], \
+                  faultInjection: {abort: {httpStatus: 418}}}\n";
+    let update = translator.apply(puts(policy));
+    let changed: Vec<_> = update.groups.into_values().flat_map(|group| group.set).collect();
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert_eq!(changed[0].kind, ResourceType::RouteConfiguration);
+}
