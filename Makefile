@@ -39,3 +39,8 @@ golden: envoy
 bench:
 	@echo "== benchmarks"
 	cargo run --release -p translator --example bench_translate
+
+.PHONY: bench-fanout
+bench-fanout:
+	@echo "== one push to many streams, beside the least a server can do"
+	cargo run --release -p xds-server --example bench_fanout -- 1000 10

@@ -56,12 +56,12 @@ fn generic_config(kind: ResourceType, progress: &TypeProgress) -> GenericXdsConf
     };
     let error_state = progress.rejected.as_ref().map(|message| UpdateFailureState {
         details: message.clone(),
-        version_info: progress.sent.clone().unwrap_or_default(),
+        version_info: progress.sent.clone().unwrap_or_default().into(),
         ..Default::default()
     });
     GenericXdsConfig {
         type_url: kind.type_url().to_owned(),
-        version_info: progress.acknowledged.clone().unwrap_or_default(),
+        version_info: progress.acknowledged.clone().unwrap_or_default().into(),
         config_status: status.into(),
         error_state,
         ..Default::default()

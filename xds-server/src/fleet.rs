@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use serde::Serialize;
+use smol_str::SmolStr;
 use xds_api::ResourceType;
 
 use crate::snapshot::{GroupKey, Snapshots};
@@ -21,14 +22,39 @@ pub struct Client {
     /// `delta` or `sotw`.
     pub variant: &'static str,
     pub connected: SystemTime,
-    pub types: BTreeMap<&'static str, TypeProgress>,
+    pub types: Progress,
+}
+
+/// How far a client is, by type; in the order in which it asked. There are ten thousand of these: they are small.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Vec<(&'static str, TypeProgress)>);
+
+impl Progress {
+    #[must_use]
+    pub fn get(&self, kind: &str) -> Option<&TypeProgress> {
+        self.0.iter().find(|(of, _)| *of == kind).map(|(_, progress)| progress)
+    }
+
+    fn of(&mut self, kind: &'static str) -> Option<&mut TypeProgress> {
+        let at = self.0.iter().position(|(of, _)| *of == kind).unwrap_or_else(|| {
+            self.0.push((kind, TypeProgress::default()));
+            self.0.len() - 1
+        });
+        self.0.get_mut(at).map(|(_, progress)| progress)
+    }
+}
+
+impl Serialize for Progress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(kind, progress)| (kind, progress)))
+    }
 }
 
 /// What a client has of one type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TypeProgress {
-    pub sent: Option<String>,
-    pub acknowledged: Option<String>,
+    pub sent: Option<SmolStr>,
+    pub acknowledged: Option<SmolStr>,
     /// Envoy's own words, while the newest content is one it rejected.
     pub rejected: Option<String>,
     /// The resources that those words are about, as far as is known.
@@ -76,31 +102,38 @@ pub struct Fleet(Arc<Mutex<Clients>>);
 #[derive(Debug, Default)]
 struct Clients {
     next: u64,
-    by_stream: BTreeMap<u64, Client>,
+    by_stream: BTreeMap<u64, Arc<Mutex<Client>>>,
 }
 
 impl Fleet {
     /// Everyone connected, in the order in which they came.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
-        self.0.lock().by_stream.values().cloned().collect()
+        self.0.lock().by_stream.values().map(|client| client.lock().clone()).collect()
     }
 
     /// Whether every connected client of a gateway acknowledged everything it was sent; none when nobody is connected.
     #[must_use]
     pub fn in_step(&self, gateway: &GroupKey) -> Option<bool> {
         let clients = self.0.lock();
-        let mut of_gateway = clients.by_stream.values().filter(|client| client.gateway == *gateway).peekable();
-        of_gateway.peek()?;
-        Some(of_gateway.all(|client| client.types.values().all(|progress| progress.sent == progress.acknowledged)))
+        let mut found = None;
+        for client in clients.by_stream.values() {
+            let client = client.lock();
+            if client.gateway == *gateway {
+                let in_step = client.types.0.iter().all(|(_, progress)| progress.sent == progress.acknowledged);
+                found = Some(found.unwrap_or(true) && in_step);
+            }
+        }
+        found
     }
 
     pub(crate) fn joined(&self, client: Client) -> Member {
         let mut clients = self.0.lock();
         clients.next += 1;
         let stream = clients.next;
-        clients.by_stream.insert(stream, client);
-        Member { fleet: self.clone(), stream }
+        let client = Arc::new(Mutex::new(client));
+        clients.by_stream.insert(stream, client.clone());
+        Member { fleet: self.clone(), stream, client }
     }
 }
 
@@ -109,16 +142,17 @@ impl Fleet {
 pub(crate) struct Member {
     fleet: Fleet,
     stream: u64,
+    client: Arc<Mutex<Client>>,
 }
 
 impl Member {
     pub(crate) fn sent(&self, kind: ResourceType, version: &str) {
-        self.update(kind, |progress| progress.sent = Some(version.to_owned()));
+        self.update(kind, |progress| progress.sent = Some(version.into()));
     }
 
     pub(crate) fn acknowledged(&self, kind: ResourceType, version: &str, took: Duration) {
         self.update(kind, |progress| {
-            progress.acknowledged = Some(version.to_owned());
+            progress.acknowledged = Some(version.into());
             progress.rejected = None;
             progress.refused.clear();
             progress.took_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
@@ -133,8 +167,8 @@ impl Member {
     }
 
     fn update(&self, kind: ResourceType, edit: impl FnOnce(&mut TypeProgress)) {
-        if let Some(client) = self.fleet.0.lock().by_stream.get_mut(&self.stream) {
-            edit(client.types.entry(short_name(kind)).or_default());
+        if let Some(progress) = self.client.lock().types.of(short_name(kind)) {
+            edit(progress);
         }
     }
 }

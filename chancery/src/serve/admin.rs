@@ -46,8 +46,9 @@ async fn ready(Extract(state): Extract<State>) -> (StatusCode, &'static str) {
 
 async fn metrics(Extract(state): Extract<State>) -> ([(HeaderName, &'static str); 1], String) {
     let mut text = String::new();
-    // Writing to a string does not fail.
-    drop(prometheus_client::encoding::text::encode(&mut text, &state.registry));
+    if prometheus_client::encoding::text::encode(&mut text, &state.registry).is_err() {
+        tracing::warn!("metrics cannot be written");
+    }
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }
 

@@ -99,6 +99,7 @@ impl Stream {
         let state = self.group.state(kind);
         let doubtful = self.group.is_doubtful(kind);
         let event = self.entry(kind).sotw(request, &state, doubtful);
+        self.share_names(kind, !request.names.is_empty());
         Ok(self.taken(kind, event))
     }
 
@@ -111,7 +112,14 @@ impl Stream {
         if entry.subscription.len() > max_names {
             return Err(Error::TooMuch(format!("more than {max_names} names of one type")));
         }
+        self.share_names(kind, !request.subscribe.is_empty() || !request.unsubscribe.is_empty());
         Ok(self.taken(kind, event))
+    }
+
+    fn share_names(&mut self, kind: ResourceType, changed: bool) {
+        if changed && let Some(entry) = &mut self.types[kind as usize] {
+            entry.subscription.share(&mut self.group.interned.lock());
+        }
     }
 
     fn taken(&mut self, kind: ResourceType, event: Option<Event>) -> Option<Event> {

@@ -194,7 +194,11 @@ impl TypeStream {
         let endpoints = endpoints_of(self.kind, changed.values());
         let removed: Vec<Arc<str>> = removed.into_iter().collect();
         let nonce = own_nonce(state, nonces);
-        let frame = response::frame(state, on.variant, &entries, &removed, &nonce);
+        let frame = if full && (!self.removals.is_empty() || !self.refused.is_empty()) {
+            response::between_states(state, &entries, &nonce)
+        } else {
+            response::frame(state, on.variant, &entries, &removed, &nonce)
+        };
         let sent = if full { changed.into_values().collect() } else { entries };
         self.pend(state, nonce, Entries::Listed(sent), on.now);
         if let Some(pending) = &mut self.pending {
@@ -222,13 +226,12 @@ impl TypeStream {
                 self.alone.pop_front();
                 continue;
             };
-            let entries = if on.variant == Variant::Sotw && policy::full_state(self.kind) {
-                self.proven_with(&suspect, state)
-            } else {
-                vec![suspect.clone()]
-            };
             let nonce = own_nonce(state, nonces);
-            let frame = response::frame(state, on.variant, &entries, &[], &nonce);
+            let frame = if on.variant == Variant::Sotw && policy::full_state(self.kind) {
+                response::between_states(state, &self.proven_with(&suspect, state), &nonce)
+            } else {
+                response::frame(state, on.variant, std::slice::from_ref(&suspect), &[], &nonce)
+            };
             let endpoints = endpoints_of(self.kind, [&suspect]);
             self.pend(state, nonce, Entries::Listed(vec![suspect]), on.now);
             if let Some(pending) = &mut self.pending {

@@ -23,8 +23,14 @@ pub(super) fn frame(
 ) -> Bytes {
     match variant {
         Variant::Delta => delta(state, entries, removed, nonce),
-        Variant::Sotw => sotw(state, entries, nonce),
+        Variant::Sotw => sotw(state, &state.version, entries, nonce),
     }
+}
+
+/// A whole state that is not quite the newest: some of the old is still held in it, or some of the new left out. Its
+/// version is no version of a state, so that a client which reconnects with it is sent the rest.
+pub(super) fn between_states(state: &TypeState, entries: &[Arc<Entry>], nonce: &str) -> Bytes {
+    sotw(state, &format!("{}+", state.version), entries, nonce)
 }
 
 fn delta(state: &TypeState, entries: &[Arc<Entry>], removed: &[Arc<str>], nonce: &str) -> Bytes {
@@ -44,10 +50,10 @@ fn delta(state: &TypeState, entries: &[Arc<Entry>], removed: &[Arc<str>], nonce:
     finish(message)
 }
 
-fn sotw(state: &TypeState, entries: &[Arc<Entry>], nonce: &str) -> Bytes {
+fn sotw(state: &TypeState, version: &str, entries: &[Arc<Entry>], nonce: &str) -> Bytes {
     let resources: usize = entries.iter().map(|entry| entry.sotw.len()).sum();
     let mut message = start(resources);
-    put_field(1, state.version.as_bytes(), &mut message);
+    put_field(1, version.as_bytes(), &mut message);
     for entry in entries {
         message.put_slice(&entry.sotw);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use imbl::OrdSet;
+use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The names a stream asked for. Equal sets have equal fingerprints, by which frames are shared.
@@ -16,6 +17,8 @@ pub(crate) struct Subscription {
 }
 
 const WILDCARD: &str = "*";
+/// How many different sets are remembered for sharing.
+const MOST_SETS: usize = 1024;
 
 impl Subscription {
     pub(crate) fn wants(&self, name: &str) -> bool {
@@ -24,6 +27,23 @@ impl Subscription {
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.names.iter()
+    }
+
+    /// Takes the set of another stream that asked for the same, so that ten thousand of them hold one.
+    pub(crate) fn share(&mut self, interned: &mut FxHashMap<u64, OrdSet<Arc<str>>>) {
+        if self.names.is_empty() {
+            return;
+        }
+        match interned.get(&self.fingerprint) {
+            Some(same) if same.ptr_eq(&self.names) => {}
+            Some(same) if same.len() == self.names.len() && *same == self.names => self.names = same.clone(),
+            _ => {
+                if interned.len() >= MOST_SETS {
+                    interned.clear();
+                }
+                interned.insert(self.fingerprint, self.names.clone());
+            }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -143,6 +163,22 @@ mod tests {
         let mut s = Subscription::default();
         s.start_delta(false, true);
         assert!(s.is_empty());
+    }
+
+    #[test]
+    fn equal_sets_are_one() {
+        let (mut a, mut b, mut interned) = (Subscription::default(), Subscription::default(), FxHashMap::default());
+        for (index, s) in [&mut a, &mut b].into_iter().enumerate() {
+            s.add("x".into());
+            s.add("y".into());
+            s.share(&mut interned);
+            assert_eq!(interned.len(), 1, "{index}");
+        }
+        let first = |s: &Subscription| s.names().next().unwrap().as_ptr();
+        assert_eq!(first(&a), first(&b));
+        a.remove("x");
+        a.share(&mut interned);
+        assert!(b.wants("x") && !a.wants("x"));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use imbl::OrdSet;
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use xds_api::{Resource, ResourceType};
 
@@ -24,6 +26,8 @@ pub(crate) struct Group {
     proven: [AtomicU64; ResourceType::ALL.len()],
     /// Types of which something was ever rejected.
     doubtful: [AtomicBool; ResourceType::ALL.len()],
+    /// Sets of names that streams asked for.
+    pub interned: Mutex<FxHashMap<u64, OrdSet<Arc<str>>>>,
     /// Holds what was saved, and nothing newer.
     restored: AtomicBool,
 }
@@ -53,6 +57,7 @@ impl Group {
             changed: watch::Sender::new(0),
             proven: Default::default(),
             doubtful: Default::default(),
+            interned: Mutex::default(),
             restored: AtomicBool::new(false),
         }
     }
