@@ -1,5 +1,7 @@
 //! The server at its socket: limits against hostile clients, TLS, access, readiness, draining.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;

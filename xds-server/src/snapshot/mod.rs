@@ -115,8 +115,7 @@ impl Snapshots {
     fn restore(&self, key: &GroupKey, resources: Vec<Resource>) -> u64 {
         let group = self.group(key);
         group.restore(resources, SystemTime::now());
-        let count = *group.watch().borrow();
-        count
+        *group.watch().borrow()
     }
 
     /// The groups that were restored from disk, and not published since.
