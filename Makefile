@@ -5,7 +5,7 @@ ENVOY := .cache/envoy-$(ENVOY_VERSION)/envoy
 .PHONY: help demo test bench golden lint envoy
 
 help:
-	@echo "make demo    a gateway with two simulated inference servers, sample requests answered"
+	@echo "make demo    a gateway with two simulated inference servers, sample requests answered; KEEP=1 keeps it running"
 	@echo "make test    all tests, a stock Envoy included; installs what it needs"
 	@echo "make lint    formatting and lints"
 	@echo "make golden  write golden/ anew from testdata/"
@@ -20,7 +20,7 @@ $(ENVOY):
 
 demo: envoy
 	@echo "== building"
-	@cargo build --quiet -p chancery -p inference-sim
+	@cargo build -p chancery -p inference-sim
 	@scripts/demo
 
 test: envoy
