@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex::Regex;
 use serde_json::Value;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Type {
+    #[default]
     Any,
     Object,
     Array,
@@ -48,12 +49,6 @@ pub(super) struct Node {
     pub any_of: Vec<Node>,
     pub one_of: Vec<Node>,
     pub not: Option<Box<Node>>,
-}
-
-impl Default for Type {
-    fn default() -> Self {
-        Self::Any
-    }
 }
 
 impl Node {

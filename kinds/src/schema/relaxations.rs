@@ -38,7 +38,7 @@ pub(super) fn tolerate(kind: Kind, violations: &mut [Violation]) {
 }
 
 /// Rules about a field that is tolerated were not written for it.
-pub(super) fn tolerate_rules(kind: Kind, violations: &mut Vec<Violation>, older_form: bool) {
+pub(super) fn tolerate_rules(kind: Kind, violations: &mut [Violation], older_form: bool) {
     for violation in violations.iter_mut() {
         let row = OLDER_RULES.iter().find(|(of, path, _)| *of == kind && violation.path.as_str() == *path);
         if let Some((_, _, words)) = row {

@@ -74,10 +74,9 @@ pub(crate) fn evaluate(policy: &ObjectId, view: &View<'_>) -> Outcome {
             found.push(PolicyTarget { object: id.clone(), section: reference.section_name.clone(), path });
         } else if let (Target::Object(id), Verdict::NotFound) = (&edge.target, edge.verdict)
             && fits(policy.kind, id.kind)
+            && let Some(by_model) = by_model(id, view)
         {
-            if let Some(by_model) = by_model(id, view) {
-                found.push(PolicyTarget { object: by_model, section: reference.section_name.clone(), path });
-            }
+            found.push(PolicyTarget { object: by_model, section: reference.section_name.clone(), path });
         }
     }
     for (index, selector) in written.target_selectors.iter().enumerate() {

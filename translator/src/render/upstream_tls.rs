@@ -67,11 +67,8 @@ fn socket(
         ..CombinedCertificateValidationContext::default()
     });
     common.validation_context_type = Some(validation);
-    let context = UpstreamTlsContext {
-        common_tls_context: Some(common),
-        sni: sni.to_owned(),
-        ..UpstreamTlsContext::default()
-    };
+    let context =
+        UpstreamTlsContext { common_tls_context: Some(common), sni: sni.to_owned(), ..UpstreamTlsContext::default() };
     TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),

@@ -35,9 +35,7 @@ pub(crate) fn resolve(
         (target, Verdict::NotFound) => return broken("BackendNotFound", format!("{target} does not exist")),
         (target, _) => return broken("InvalidKind", format!("{target} cannot be a backend")),
     };
-    if let Err(broken) = crate::ai::usable(id, view) {
-        return Err(broken);
-    }
+    crate::ai::usable(id, view)?;
     match id.kind {
         Kind::Service => {
             let Some(port) = reference.port else {
