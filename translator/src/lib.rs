@@ -63,7 +63,7 @@ fn make(unit: &UnitId, view: &View<'_>) -> Outcome {
         UnitId::Overridden(policy) => policy::overridden::evaluate(policy, view),
         UnitId::Guard(gateway, guard) => policy::guard::evaluate(gateway, *guard, view),
         UnitId::Guards(_, sort) => render::filters::guards::evaluate(*sort, view),
-        UnitId::External(_, authority) => render::external::evaluate(authority),
+        UnitId::External(_, authority) => render::external::evaluate(authority, view),
         UnitId::Status(object) => status::evaluate(object, view),
     }
 }

@@ -98,7 +98,6 @@ pub const TABLE: &[(Kind, &str, Treatment)] = &[
     (Kind::EnvoyProxy, "logging", Treatment::NoMeaning(DEPLOYMENT)),
     (Kind::EnvoyProxy, "concurrency", Treatment::NoMeaning(DEPLOYMENT)),
     (Kind::EnvoyProxy, "bootstrap", Treatment::NoMeaning(BOOTSTRAP)),
-    (Kind::EnvoyProxy, "lua", Treatment::NoMeaning("scripts of users are checked by Envoy alone")),
     (Kind::EnvoyProxy, "luaValidation", Treatment::NoMeaning("scripts of users are checked by Envoy alone")),
     (Kind::EnvoyProxy, "mergeBackends", Treatment::NoMeaning("a backend is one cluster always")),
     (Kind::EnvoyProxy, "mergeGateways", Treatment::Refused("each Gateway has Envoys of its own")),

@@ -2,8 +2,7 @@
 
 use xds_api::envoy::config::cluster::v3::Cluster;
 use xds_api::envoy::config::cluster::v3::cluster::ClusterDiscoveryType;
-use xds_api::envoy::config::core::v3::{TransportSocket, transport_socket};
-use xds_api::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::SystemRootCerts;
+use xds_api::envoy::config::core::v3::{DataSource, TransportSocket, data_source, transport_socket};
 use xds_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use xds_api::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use xds_api::envoy::extensions::transport_sockets::tls::v3::{
@@ -13,13 +12,13 @@ use xds_api::{Resource, ResourceType, any};
 
 use super::build::seconds;
 use super::cluster::{by_name, dns, http2};
-use crate::engine::{Outcome, Product};
+use crate::engine::{Outcome, Product, View};
 use crate::names::Authority;
 use crate::routing::exactly;
 
 const CONNECT_SECONDS: i64 = 10;
 
-pub(crate) fn evaluate(authority: &Authority) -> Outcome {
+pub(crate) fn evaluate(authority: &Authority, view: &View<'_>) -> Outcome {
     let name = authority.to_string();
     let mut cluster = Cluster {
         name: name.clone(),
@@ -34,16 +33,22 @@ pub(crate) fn evaluate(authority: &Authority) -> Outcome {
     if authority.tls {
         cluster.transport_socket = Some(TransportSocket {
             name: "envoy.transport_sockets.tls".to_owned(),
-            config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context(&authority.host)))),
+            config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context(
+                &authority.host,
+                &view.options.system_roots,
+            )))),
         });
     }
     Product::Resource(Resource::encode(ResourceType::Cluster, &name, &cluster)).into()
 }
 
 /// The server proves its name by an authority that the system trusts.
-fn context(host: &str) -> UpstreamTlsContext {
+fn context(host: &str, roots: &str) -> UpstreamTlsContext {
     let validation = CertificateValidationContext {
-        system_root_certs: Some(SystemRootCerts::default()),
+        trusted_ca: Some(DataSource {
+            specifier: Some(data_source::Specifier::Filename(roots.to_owned())),
+            ..DataSource::default()
+        }),
         match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
             san_type: SanType::Dns as i32,
             matcher: Some(exactly(host)),
