@@ -4,6 +4,8 @@
 //! about, and requests with what is expected of each. All the cases of a file share a Gateway, a control plane and an
 //! Envoy. A case with `listener` has a listener of its own too, which its ClientTrafficPolicy is about.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

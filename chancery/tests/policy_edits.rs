@@ -1,6 +1,8 @@
 //! Edits of policies under a stock Envoy: they take effect at once, and no listener is touched, so that no connection
 //! drains.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::time::Duration;
 
 use testkit::{Chancery, Echo, Envoy, HttpClient, eventually, free_port};

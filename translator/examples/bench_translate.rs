@@ -80,8 +80,8 @@ fn cost(translator: &mut Translator, mut document: impl FnMut(usize) -> String) 
 fn parse(text: &str) -> Vec<Arc<Object>> {
     let parsed = kinds::parse_text("bench.yaml", text).into_iter();
     parsed
-        .filter_map(|parsed| match parsed {
-            Parsed::Object(object, _) => Some(Arc::from(object)),
+        .map(|parsed| match parsed {
+            Parsed::Object(object, _) => Arc::from(object),
             other => panic!("{other:?}"),
         })
         .collect()

@@ -1,6 +1,8 @@
 //! Random edits: whatever the way, the result is the one from scratch, byte for byte; and the changes that were announced on
 //! the way add up to it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

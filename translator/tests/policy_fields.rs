@@ -1,6 +1,8 @@
 //! Every field of Envoy Gateway's policies and of EnvoyProxy, held against the official schemas: it is read by the types
 //! or named in the table of what is not rendered, and the reference for users says the same.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Keys are stored once: what is sent grows with keys and routes, never with their product.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 

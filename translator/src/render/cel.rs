@@ -83,7 +83,7 @@ fn constant(literal: &LiteralValue) -> Constant {
         LiteralValue::String(value) => ConstantKind::StringValue(value.inner().to_owned()),
         LiteralValue::UInt(value) => ConstantKind::Uint64Value(*value.inner()),
     };
-    Constant { constant_kind: Some(kind), ..Constant::default() }
+    Constant { constant_kind: Some(kind) }
 }
 
 #[cfg(test)]

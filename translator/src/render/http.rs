@@ -77,7 +77,7 @@ pub(crate) fn connection_manager(hcm: &HcmId, tls: bool, asked: &Asked<'_, '_>, 
         client::hcm::apply(policy, &mut config);
     }
     if let Some(proxy) = asked.proxy {
-        additions.to_http(proxy, &mut config);
+        additions.apply_to_http(proxy, &mut config);
     }
     Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),

@@ -107,7 +107,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
         client::listener::apply(policy, &mut envoy);
     }
     if let Some(proxy) = &proxy {
-        additions.to_listener(proxy, &mut envoy);
+        additions.apply_to_listener(proxy, &mut envoy);
     }
     demands.extend(additions.upstreams.iter().map(|upstream| upstream.unit(gateway)));
     if port.udp {

@@ -207,11 +207,7 @@ fn open_telemetry(
     cluster: String,
 ) -> OpenTelemetryAccessLogConfig {
     let string = |text: &str| AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) };
-    let pair = |(name, text): (&SmolStr, &SmolStr)| KeyValue {
-        key: name.to_string(),
-        value: Some(string(text)),
-        ..KeyValue::default()
-    };
+    let pair = |(name, text): (&SmolStr, &SmolStr)| KeyValue { key: name.to_string(), value: Some(string(text)) };
     let resources = written.resources.iter().chain(&written.resource_attributes).map(pair);
     let body = format.and_then(|format| format.text.as_ref());
     let attributes = format.map(|format| format.json.iter().map(pair).collect::<Vec<_>>()).unwrap_or_default();

@@ -57,13 +57,13 @@ pub(crate) struct Additions {
 }
 
 impl Additions {
-    pub(crate) fn to_http(&mut self, proxy: &Proxy<'_>, hcm: &mut HttpConnectionManager) {
+    pub(crate) fn apply_to_http(&mut self, proxy: &Proxy<'_>, hcm: &mut HttpConnectionManager) {
         hcm.access_log.extend(access_log::of(proxy, access_log::Level::Route, self));
         tracing::apply(proxy, hcm, self);
         filter_order::apply(&proxy.spec.filter_order, &mut hcm.http_filters, self);
     }
 
-    pub(crate) fn to_listener(&mut self, proxy: &Proxy<'_>, listener: &mut Listener) {
+    pub(crate) fn apply_to_listener(&mut self, proxy: &Proxy<'_>, listener: &mut Listener) {
         listener.access_log.extend(access_log::of(proxy, access_log::Level::Listener, self));
     }
 
@@ -188,11 +188,11 @@ pub(crate) fn status(id: &ObjectId, view: &View<'_>) -> Outcome {
     let chain = Chain(vec![id.clone()]);
     let Some(proxy) = Proxy::read(&chain, view) else { return Outcome::default() };
     let mut additions = Additions { problems: unsupported(&proxy.spec), ..Additions::default() };
-    additions.to_http(
+    additions.apply_to_http(
         &proxy,
         &mut HttpConnectionManager { http_filters: crate::render::filters::chain(), ..<_>::default() },
     );
-    additions.to_listener(&proxy, &mut Listener::default());
+    additions.apply_to_listener(&proxy, &mut Listener::default());
     let mut problems = additions.problems;
     problems.extend(backend_tls::problems(&proxy));
     problems.dedup();
