@@ -1,6 +1,5 @@
 //! Reservations through a stock Envoy: its rate limit filter reserves, its gRPC access log settles.
 
-#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 mod common;

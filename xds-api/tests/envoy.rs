@@ -1,6 +1,5 @@
 //! The field rules against the judge: what a stock Envoy says to the same clusters and listeners.
 
-#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};

@@ -61,7 +61,8 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     let (batches, received) = mpsc::channel(4);
     let paths = config.paths;
     std::thread::Builder::new().name("files".into()).spawn(move || sources::file::watch(paths, &batches))?;
-    let control = tokio::task::spawn_blocking(move || control::run(received, &snapshots, &view));
+    // A thread of its own: the source never ends, and the process must not wait for it.
+    std::thread::Builder::new().name("control".into()).spawn(move || control::run(received, &snapshots, &view))?;
     let admin = tokio::spawn(async move { axum::serve(admin, pages).await });
     let (ended, end) = std::sync::mpsc::channel();
     let keeping = keeper.map(|keeper| tokio::task::spawn_blocking(move || keep(keeper, &end)));
@@ -71,7 +72,6 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
         keeping.await?;
     }
     admin.abort();
-    control.abort();
     Ok(())
 }
 
