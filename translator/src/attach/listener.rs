@@ -45,6 +45,7 @@ impl ListenerProblem {
             || self.reason == "InvalidCertificateRef"
             || self.reason == "RefNotPermitted"
             || self.reason == "InvalidCACertificateRef"
+            || self.reason == "InvalidCACertificateKind"
     }
 }
 

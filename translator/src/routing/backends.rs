@@ -1,6 +1,7 @@
 //! Where a rule sends its requests: each backend resolved to a cluster, or to what is wrong with it.
 
 use kinds::core::Service;
+use kinds::envoy_gateway::BackendSpec;
 use kinds::gateway::BackendRef;
 use kinds::{Kind, Object};
 
@@ -36,6 +37,10 @@ pub(crate) fn resolve(
         (target, _) => return broken("InvalidKind", format!("{target} cannot be a backend")),
     };
     crate::ai::usable(id, view)?;
+    if view.spec::<BackendSpec>(id).is_some_and(|backend| backend.tls.is_some()) {
+        // Sent in the clear instead, the request would say to anyone what TLS was to hide.
+        return broken("UnsupportedValue", format!("{id}: spec.tls is not rendered yet: use a BackendTLSPolicy"));
+    }
     match id.kind {
         Kind::Service => {
             let Some(port) = reference.port else {

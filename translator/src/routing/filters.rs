@@ -105,6 +105,12 @@ fn edits(filter: &HttpHeaderFilter) -> impl Iterator<Item = HeaderValueOption> +
     set.chain(add)
 }
 
+/// Envoy refuses such an edit, and the whole table with it.
+fn touches_host(filter: &HttpHeaderFilter) -> bool {
+    let written = filter.set.iter().chain(&filter.add).map(|header| &header.name).chain(&filter.remove);
+    written.into_iter().any(|name| name.eq_ignore_ascii_case("host"))
+}
+
 /// A value that Envoy takes as it stands: `%` would start a command.
 pub(crate) fn literal(value: &str) -> String {
     value.replace('%', "%%")
@@ -135,6 +141,14 @@ impl Effects {
     ) -> Result<(), Refused> {
         match filter.kind {
             HttpRouteFilterType::RequestHeaderModifier => {
+                if filter.request_header_modifier.iter().any(touches_host) {
+                    return Err(Refused {
+                        condition: "Accepted",
+                        reason: "UnsupportedValue",
+                        message: "the Host header is not edited as a header: use URLRewrite with hostname".to_owned(),
+                        path: path.field("requestHeaderModifier"),
+                    });
+                }
                 filter.request_header_modifier.iter().for_each(|edit| self.headers.request(edit));
             }
             HttpRouteFilterType::ResponseHeaderModifier => {

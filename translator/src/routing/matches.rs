@@ -18,9 +18,13 @@ pub(crate) fn exactly(value: &str) -> StringMatcher {
     StringMatcher { match_pattern: Some(MatchPattern::Exact(value.to_owned())), ..StringMatcher::default() }
 }
 
+/// A pattern that is none would be refused by Envoy, and its whole table with it: it matches nothing instead.
 pub(crate) fn regex(pattern: &str) -> RegexMatcher {
+    let pattern = if regex::Regex::new(pattern).is_ok() { pattern } else { MATCHES_NOTHING };
     RegexMatcher { regex: pattern.to_owned(), ..RegexMatcher::default() }
 }
+
+const MATCHES_NOTHING: &str = r"[^\x00-\x{10FFFF}]";
 
 pub(crate) fn by_regex(pattern: &str) -> StringMatcher {
     StringMatcher { match_pattern: Some(MatchPattern::SafeRegex(regex(pattern))), ..StringMatcher::default() }
