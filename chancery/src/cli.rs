@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bootstrap, check, fleet, graph, run, serve, translate};
+use crate::commands::{bootstrap, check, diff, explain, fleet, graph, run, serve, translate};
 
 /// An xDS control plane for stock Envoys that front inference servers.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Command {
     Translate(translate::Args),
     Check(check::Args),
     Graph(graph::Args),
+    Explain(explain::Args),
+    Diff(diff::Args),
     Bootstrap(bootstrap::Args),
     Fleet(fleet::Args),
 }
@@ -35,6 +37,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Translate(args) => translate::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Diff(args) => diff::run(&args),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error:#}");

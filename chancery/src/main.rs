@@ -2,6 +2,8 @@
 
 mod cli;
 mod commands;
+mod drawing;
+mod explain;
 mod serve;
 
 use std::process::ExitCode;

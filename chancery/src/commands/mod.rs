@@ -2,6 +2,8 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod check;
+pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod graph;
 pub(crate) mod run;
