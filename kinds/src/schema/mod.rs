@@ -5,6 +5,7 @@
 //! is broken in a way that could break them.
 
 mod defaults;
+mod meanings;
 mod messages;
 mod node;
 mod relaxations;
@@ -50,18 +51,19 @@ pub fn admit(kind: Kind, group: &str, version: &str, object: &mut Value) -> Vec<
     if violations.iter().any(|violation| !violation.tolerated) {
         return violations;
     }
-    let older_form = !violations.is_empty();
+    let tolerated: Vec<FieldPath> = violations.iter().map(|violation| violation.path.clone()).collect();
     defaults::apply(&schema.root, object);
     let found = structure::check(&schema.root, object);
     let breaks_rules = found.iter().any(|(_, breaks_rules)| *breaks_rules);
     violations.extend(found.into_iter().map(|(violation, _)| violation));
     if !breaks_rules && schema.has_rules {
-        let mut broken = schema.broken_rules(object);
-        relaxations::tolerate_rules(kind, &mut broken, older_form);
-        violations.extend(broken);
+        violations.extend(relaxations::tolerate_rules(kind, schema.broken_rules(object), &tolerated));
     }
     violations
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod verdicts;

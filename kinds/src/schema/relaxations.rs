@@ -1,7 +1,8 @@
 //! Forms that the official schemas refuse and that are read all the same: published guides use them.
 
 use super::Violation;
-use crate::Kind;
+use super::store::BrokenRule;
+use crate::{FieldPath, Kind};
 
 /// Fields of older releases, by kind: everything at or below the path.
 const OLDER_FIELDS: [(Kind, &str, &str); 8] = [
@@ -19,11 +20,9 @@ const OLDER_FIELDS: [(Kind, &str, &str); 8] = [
     (Kind::InferencePool, "spec.extensionRef", "read as spec.endpointPickerRef, which is its name today"),
 ];
 
-/// Rules that older forms break, by kind and the field they are about.
-const OLDER_RULES: [(Kind, &str, &str); 2] = [
-    (Kind::AiServiceBackend, "spec.backendRef", "a Service is read here as well as a Backend"),
-    (Kind::AiServiceBackend, "spec", "a Service is read here as well as a Backend"),
-];
+/// Rules that older forms break, by kind and a distinctive part of the rule.
+const OLDER_RULES: [(Kind, &str, &str); 1] =
+    [(Kind::AiServiceBackend, "self.kind == 'Backend'", "a Service is read here as well as a Backend")];
 
 pub(super) fn tolerate(kind: Kind, violations: &mut [Violation]) {
     for violation in violations {
@@ -37,20 +36,23 @@ pub(super) fn tolerate(kind: Kind, violations: &mut [Violation]) {
     }
 }
 
-/// Rules about a field that is tolerated were not written for it.
-pub(super) fn tolerate_rules(kind: Kind, violations: &mut [Violation], older_form: bool) {
-    for violation in violations.iter_mut() {
-        let row = OLDER_RULES.iter().find(|(of, path, _)| *of == kind && violation.path.as_str() == *path);
+/// A rule about a field that is tolerated, or about what holds that field, was not written for it.
+pub(super) fn tolerate_rules(kind: Kind, broken: Vec<BrokenRule>, tolerated: &[FieldPath]) -> Vec<Violation> {
+    let concerns_older_form = |path: &str| {
+        tolerated.iter().any(|older| is_at_or_below(older.as_str(), path) || is_at_or_below(path, older.as_str()))
+    };
+    let judged = broken.into_iter().map(|BrokenRule { rule, mut violation }| {
+        let row = OLDER_RULES.iter().find(|(of, part, _)| *of == kind && rule.contains(part));
         if let Some((_, _, words)) = row {
             violation.tolerated = true;
-            violation.help = Some((*words).to_owned());
-        }
-    }
-    if older_form {
-        for violation in violations.iter_mut() {
+            violation.message = (*words).to_owned();
+            violation.help = None;
+        } else if concerns_older_form(violation.path.as_str()) {
             violation.tolerated = true;
         }
-    }
+        violation
+    });
+    judged.collect()
 }
 
 fn is_at_or_below(path: &str, top: &str) -> bool {

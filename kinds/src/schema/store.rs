@@ -95,15 +95,22 @@ fn contains_rules(schema: &Value) -> bool {
     }
 }
 
+/// A rule that an object breaks, and what is said of it.
+pub(super) struct BrokenRule {
+    pub rule: String,
+    pub violation: Violation,
+}
+
 impl Schema {
-    pub(super) fn broken_rules(&self, object: &Value) -> Vec<Violation> {
+    pub(super) fn broken_rules(&self, object: &Value) -> Vec<BrokenRule> {
         let result = VALIDATOR.with(|validator| validator.validate_compiled(&self.rules, object, None));
         let Err(errors) = result else { return Vec::new() };
-        let violation = |error: ValidationError| {
+        let broken = |error: ValidationError| {
             let path = FieldPath::from(error.field_path.trim_start_matches('.').to_owned());
             let (message, help) = messages::of_rule(&error.rule);
-            Violation { help, ..Violation::new("rule-broken", path, message) }
+            let violation = Violation { help, ..Violation::new("rule-broken", path, message) };
+            BrokenRule { rule: error.rule, violation }
         };
-        errors.into_vec().into_iter().map(violation).collect()
+        errors.into_vec().into_iter().map(broken).collect()
     }
 }
