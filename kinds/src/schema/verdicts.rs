@@ -131,7 +131,7 @@ fn routes() {
 #[test]
 fn ai_routes() {
     let rule = |rule: Value| json!({ "parentRefs": [{ "name": "gw", "kind": "Gateway", "group": "gateway.networking.k8s.io" }], "rules": [rule] });
-    let rows = vec![
+    let rows = [
         (json!({ "rules": [{ "backendRefs": [{ "name": "b" }] }] }), None),
         (json!({ "rules": [] }), None),
         (
