@@ -5,6 +5,7 @@
 //! is broken in a way that could break them.
 
 mod defaults;
+mod expression;
 mod meanings;
 mod messages;
 mod node;
@@ -56,7 +57,7 @@ pub fn admit(kind: Kind, group: &str, version: &str, object: &mut Value) -> Vec<
     let found = structure::check(&schema.root, object);
     let breaks_rules = found.iter().any(|(_, breaks_rules)| *breaks_rules);
     violations.extend(found.into_iter().map(|(violation, _)| violation));
-    if !breaks_rules && schema.has_rules {
+    if !breaks_rules && schema.root.has_rules {
         violations.extend(relaxations::tolerate_rules(kind, schema.broken_rules(object), &tolerated));
     }
     violations
@@ -65,5 +66,7 @@ pub fn admit(kind: Kind, group: &str, version: &str, object: &mut Value) -> Vec<
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 mod verdicts;

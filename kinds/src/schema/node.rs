@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex::Regex;
 use serde_json::Value;
 
+use super::expression::Rule;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Type {
     #[default]
@@ -49,6 +51,9 @@ pub(super) struct Node {
     pub any_of: Vec<Node>,
     pub one_of: Vec<Node>,
     pub not: Option<Box<Node>>,
+    pub rules: Vec<Rule>,
+    /// Whether a rule stands here or below.
+    pub has_rules: bool,
 }
 
 impl Node {
@@ -82,6 +87,12 @@ impl Node {
             .unwrap_or_default();
         let items = node("items");
         let additional = node("additionalProperties");
+        let [all_of, any_of, one_of]: [Vec<Self>; 3] = ["allOf", "anyOf", "oneOf"].map(nodes);
+        let written = schema.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten();
+        let rules: Vec<Rule> = written.filter_map(|rule| rule["rule"].as_str().map(Rule::compile)).collect();
+        let below = properties.values().chain(items.as_deref()).chain(additional.as_deref());
+        let has_rules =
+            !rules.is_empty() || below.chain(&all_of).chain(&any_of).chain(&one_of).any(|inner| inner.has_rules);
         let default = schema.get("default").cloned();
         let has_defaults = default.is_some()
             || properties.values().any(|field| field.has_defaults)
@@ -110,10 +121,12 @@ impl Node {
             max_properties: number("maxProperties"),
             minimum: schema.get("minimum").and_then(Value::as_f64),
             maximum: schema.get("maximum").and_then(Value::as_f64),
-            all_of: nodes("allOf"),
-            any_of: nodes("anyOf"),
-            one_of: nodes("oneOf"),
+            all_of,
+            any_of,
+            one_of,
             not: node("not"),
+            rules,
+            has_rules,
         }
     }
 
@@ -124,5 +137,23 @@ impl Node {
 
     pub(super) fn field_names(&self) -> BTreeSet<&str> {
         self.properties.keys().map(String::as_str).collect()
+    }
+    /// Whether all rules, here and below, hold for sure.
+    pub(super) fn rules_hold(&self, value: &Value) -> bool {
+        if !self.has_rules {
+            return true;
+        }
+        let inside = match value {
+            Value::Object(fields) => fields.iter().all(|(name, field)| {
+                let values = self.additional.as_deref().filter(|_| !self.preserves_unknown);
+                self.properties.get(name).or(values).is_none_or(|node| node.rules_hold(field))
+            }),
+            Value::Array(items) => {
+                self.items.as_ref().is_none_or(|node| items.iter().all(|item| node.rules_hold(item)))
+            }
+            _ => true,
+        };
+        let combined = || self.all_of.iter().chain(&self.any_of).chain(&self.one_of);
+        inside && self.rules.iter().all(|rule| rule.holds(value)) && combined().all(|node| node.rules_hold(value))
     }
 }
