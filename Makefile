@@ -11,12 +11,26 @@ help:
 	@echo "make golden  write golden/ anew from testdata/"
 	@echo "make bench   benchmarks: ratios, printed"
 	@echo "make envoy   install Envoy $(ENVOY_VERSION) into .cache/"
+	@echo "make kube-api  build a Kubernetes API server for tests into .cache/ (some minutes, once); tests that need it are skipped without it"
 
 envoy: $(ENVOY)
 
 $(ENVOY):
 	@echo "== installing Envoy $(ENVOY_VERSION)"
 	@scripts/install-envoy $(ENVOY_VERSION) $(ENVOY)
+
+# Built from its sources, which takes minutes the first time: never as a side effect of a test run.
+KUBE_VERSION := 1.36.3
+KUBE_API := .cache/kube-api
+
+.PHONY: kube-api
+kube-api: $(KUBE_API)
+
+$(KUBE_API): $(wildcard testkit/kube-api/*.go) testkit/kube-api/go.sum
+	@echo "== building kube-apiserver $(KUBE_VERSION) with etcd"
+	@mkdir -p .cache
+	cd testkit/kube-api && go build -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=v$(KUBE_VERSION)' -o ../../$(KUBE_API) .
+	@cp testkit/kube-api/go.sum $(KUBE_API).sum
 
 demo: envoy
 	@echo "== building"

@@ -5,6 +5,7 @@
 mod chancery;
 mod client;
 mod envoy;
+mod kube_api;
 mod socket;
 mod tls;
 mod upstream;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 pub use chancery::Chancery;
 pub use client::{HttpClient, Reply, SseEvent, StreamingReply};
 pub use envoy::{Envoy, envoy_binary, validate};
+pub use kube_api::KubeApi;
 pub use socket::{TcpEcho, UdpEcho, ask_tcp, ask_udp};
 pub use tls::{Authority, ClientTls, Leaf};
 pub use upstream::Echo;
