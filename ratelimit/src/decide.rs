@@ -22,6 +22,9 @@ use crate::unit::{Seconds, Unit};
 /// Each has a name of its own, so that two checks of one request do not overwrite each other.
 pub const METADATA_PREFIX: &str = "reservation/";
 
+/// Beside it, under the same name always: by it a log knows the requests that have something to settle.
+const RESERVED: &str = "reserved";
+
 /// What cannot be answered; the caller's failure mode decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
@@ -247,7 +250,8 @@ fn spend(
     } else if !held.is_empty() {
         let id = reservations.open(held, now);
         let mark = Value { kind: Some(value::Kind::BoolValue(true)) };
-        response.dynamic_metadata = Some(Struct { fields: [(format!("{METADATA_PREFIX}{id}"), mark)].into() });
+        let fields = [(format!("{METADATA_PREFIX}{id}"), mark.clone()), (RESERVED.to_owned(), mark)].into();
+        response.dynamic_metadata = Some(Struct { fields });
     }
     Ok(response)
 }

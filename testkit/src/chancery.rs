@@ -16,20 +16,33 @@ pub struct Chancery {
     binary: PathBuf,
     pub xds: u16,
     pub admin: u16,
+    pub ratelimit: u16,
+    options: Vec<String>,
     directory: tempfile::TempDir,
 }
 
 impl Chancery {
     /// Starts the binary over files, each a name and a text, and waits until it is ready.
     pub async fn start(binary: &str, files: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_with(binary, files, &[]).await
+    }
+
+    /// With further options.
+    pub async fn start_with(binary: &str, files: &[(&str, &str)], options: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         for (name, text) in files {
             std::fs::write(directory.path().join(name), text)?;
         }
-        let (xds, admin) = (free_port(), free_port());
+        let (xds, admin, ratelimit) = (free_port(), free_port(), free_port());
+        let mut options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        options.extend(["--xds".to_owned(), format!("127.0.0.1:{xds}")]);
+        options.extend(["--admin".to_owned(), format!("127.0.0.1:{admin}")]);
+        if !options.iter().any(|option| option == "--ratelimit-service") {
+            options.extend(["--ratelimit".to_owned(), format!("127.0.0.1:{ratelimit}")]);
+        }
         let binary = PathBuf::from(binary);
-        let child = spawn(&binary, directory.path(), xds, admin)?;
-        let control = Self { child, binary, xds, admin, directory };
+        let child = spawn(&binary, directory.path(), &options)?;
+        let control = Self { child, binary, xds, admin, ratelimit, options, directory };
         control.ready().await;
         Ok(control)
     }
@@ -43,7 +56,7 @@ impl Chancery {
     /// Kills it without warning and starts it anew on the same ports and directory.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.child.kill().await?;
-        self.child = spawn(&self.binary, self.directory.path(), self.xds, self.admin)?;
+        self.child = spawn(&self.binary, self.directory.path(), &self.options)?;
         self.ready().await;
         Ok(())
     }
@@ -83,11 +96,11 @@ impl Chancery {
     }
 }
 
-fn spawn(binary: &Path, directory: &Path, xds: u16, admin: u16) -> anyhow::Result<Child> {
+fn spawn(binary: &Path, directory: &Path, options: &[String]) -> anyhow::Result<Child> {
     Command::new(binary)
         .arg("serve")
         .arg(directory)
-        .args(["--xds", &format!("127.0.0.1:{xds}"), "--admin", &format!("127.0.0.1:{admin}")])
+        .args(options)
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .kill_on_drop(true)

@@ -24,7 +24,7 @@ mod status;
 pub use engine::{Change, GroupChange, Translator, Update};
 pub use graph::{Edge, Graph, Node, Role, Target, Verdict};
 pub use names::UNRESOLVED_CLUSTER;
-pub use options::{CONTROLLER_NAME, Options};
+pub use options::{Address, CONTROLLER_NAME, LimitService, Options};
 pub use policy::coverage;
 pub use status::{Condition, ListenerStatus, ParentStatus, Status};
 
@@ -64,6 +64,8 @@ fn make(unit: &UnitId, view: &View<'_>) -> Outcome {
         UnitId::Guard(gateway, guard) => policy::guard::evaluate(gateway, *guard, view),
         UnitId::Guards(_, sort) => render::filters::guards::evaluate(*sort, view),
         UnitId::External(_, authority) => render::external::evaluate(authority, view),
+        UnitId::LimitService(_) => render::filters::limits::evaluate(view),
+        UnitId::LimitDomain => policy::limits::evaluate_domain(view),
         UnitId::Status(object) => status::evaluate(object, view),
     }
 }

@@ -11,6 +11,23 @@ pub struct Options {
     pub cluster_domain: String,
     /// The file, where Envoy runs, with the roots that `wellKnownCACertificates: System` means.
     pub system_roots: String,
+    /// Who counts what limits are about.
+    pub limits: LimitService,
+}
+
+/// The rate limit service, as Envoys reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitService {
+    /// The one that comes with this control plane: it can hold room for a cost that is not known yet.
+    Embedded(Address),
+    /// `envoyproxy/ratelimit`, fed over xDS.
+    Stock(Address),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
 }
 
 impl Default for Options {
@@ -23,6 +40,7 @@ impl Default for Options {
             ],
             cluster_domain: "cluster.local".to_owned(),
             system_roots: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
+            limits: LimitService::Embedded(Address { host: "127.0.0.1".to_owned(), port: 18081 }),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::Manifests;
 use super::bootstrap::{self, Protocol};
-use super::serve::Addresses;
+use super::serve::{Addresses, Limits};
 use crate::serve::{Config, asked_to_end, serve};
 
 /// Serve manifests and run an Envoy for them: the whole gateway on one machine
@@ -19,6 +19,8 @@ pub(crate) struct Args {
     manifests: Manifests,
     #[command(flatten)]
     addresses: Addresses,
+    #[command(flatten)]
+    limits: Limits,
     /// The Gateway to run; needed when the manifests hold several
     #[arg(long, value_name = "NAMESPACE/NAME", env = "CHANCERY_GATEWAY")]
     gateway: Option<String>,
@@ -56,6 +58,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         paths: args.manifests.paths.clone(),
         xds: args.addresses.xds,
         admin: args.addresses.admin,
+        limits: args.limits.clone(),
         options: xds_server::ServerOptions::default(),
         state_dir: None,
     };

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use translator::{Address, LimitService};
 use xds_server::{Access, AccessRule, ServerOptions, Tls, TlsFiles};
 
 use super::Manifests;
@@ -17,10 +18,53 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub addresses: Addresses,
     #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
     pub security: Security,
-    /// Keep the last good snapshot of each Gateway here, and serve it after a restart until the manifests are read
+    /// Keep the last good snapshot of each Gateway and the counters of limits here, and go on with them after a restart
     #[arg(long, value_name = "DIR", env = "CHANCERY_STATE_DIR")]
     state_dir: Option<PathBuf>,
+}
+
+/// Who counts what limits are about.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Limits {
+    /// Where the embedded rate limit service listens
+    #[arg(long, value_name = "ADDR", env = "CHANCERY_RATELIMIT", default_value = "127.0.0.1:18081")]
+    ratelimit: SocketAddr,
+    /// How Envoys reach it, where that is not the address it listens on
+    #[arg(long, value_name = "HOST:PORT", env = "CHANCERY_RATELIMIT_ADVERTISE", value_parser = address)]
+    ratelimit_advertise: Option<Address>,
+    /// A stock rate limit service that Envoys ask instead: it fetches its configuration from the xDS port
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "CHANCERY_RATELIMIT_SERVICE",
+        value_parser = address,
+        conflicts_with_all = ["ratelimit", "ratelimit_advertise"]
+    )]
+    ratelimit_service: Option<Address>,
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = parts.filter(|(host, _)| !host.is_empty()).ok_or("not HOST:PORT")?;
+    Ok(Address { host: host.trim_matches(['[', ']']).to_owned(), port })
+}
+
+impl Limits {
+    /// Where the embedded service listens; none where a stock one is asked.
+    pub(crate) fn embedded(&self) -> Option<SocketAddr> {
+        self.ratelimit_service.is_none().then_some(self.ratelimit)
+    }
+
+    pub(crate) fn service(&self) -> LimitService {
+        if let Some(stock) = &self.ratelimit_service {
+            return LimitService::Stock(stock.clone());
+        }
+        let own = || Address { host: self.ratelimit.ip().to_string(), port: self.ratelimit.port() };
+        LimitService::Embedded(self.ratelimit_advertise.clone().unwrap_or_else(own))
+    }
 }
 
 /// Who may connect to the xDS port.
@@ -86,6 +130,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         paths: args.manifests.paths.clone(),
         xds: args.addresses.xds,
         admin: args.addresses.admin,
+        limits: args.limits.clone(),
         options: args.security.options(args.addresses.xds)?,
         state_dir: args.state_dir.clone(),
     };

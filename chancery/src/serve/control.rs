@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Receiver;
 use translator::{Options, Status, Translator, Update};
 use xds_server::{Change, GroupKey, Snapshots};
 
+use super::limits::{self, Told};
 use crate::commands::change;
 
 /// What the admin pages show of the newest translation.
@@ -21,8 +22,14 @@ pub(crate) struct View {
 }
 
 /// Takes batches until the source ends.
-pub(crate) fn run(mut batches: Receiver<Batch>, snapshots: &Snapshots, view: &ArcSwap<View>) {
-    let mut translator = Translator::new(Options::default());
+pub(crate) fn run(
+    mut batches: Receiver<Batch>,
+    options: Options,
+    snapshots: &Snapshots,
+    limits: &Told,
+    view: &ArcSwap<View>,
+) {
+    let mut translator = Translator::new(options);
     let mut source_findings = Vec::new();
     let (mut whole, mut held) = (false, false);
     while let Some(batch) = batches.blocking_recv() {
@@ -31,6 +38,10 @@ pub(crate) fn run(mut batches: Receiver<Batch>, snapshots: &Snapshots, view: &Ar
         let update = translator.apply(batch.changes.into_iter().map(change));
         let damaged = !held && source_errors(&batch.diagnostics) && !snapshots.restored().is_empty();
         let sent = if whole {
+            // Limits are in force before the routes that ask for them.
+            if let Some(config) = &update.limits {
+                limits.tell(config);
+            }
             publish(&update, snapshots)
         } else if damaged {
             // What was restored is better than a first load with holes; the next edit ends it, for nothing that is wrong
@@ -40,6 +51,7 @@ pub(crate) fn run(mut batches: Receiver<Batch>, snapshots: &Snapshots, view: &Ar
             0
         } else {
             whole = true;
+            limits.tell(&translator.limits());
             replace(&translator, snapshots)
         };
         snapshots.mark_ready();
@@ -80,6 +92,7 @@ fn source_errors(diagnostics: &[Diagnostic]) -> bool {
 fn replace(translator: &Translator, snapshots: &Snapshots) -> usize {
     let mut sent = 0;
     let mut gone = snapshots.keys();
+    gone.retain(|key| *key != limits::group());
     for (gateway, resources) in translator.resources() {
         let key = GroupKey::new(&format!("{}/{}", gateway.namespace, gateway.name));
         gone.retain(|restored| *restored != key);

@@ -7,6 +7,7 @@
 
 mod admin;
 mod control;
+mod limits;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use xds_server::{Keeper, Server, ServerOptions, Snapshots};
 
+use translator::Options;
+
+use crate::commands::serve::Limits;
+
 pub(crate) use control::View;
 
 #[derive(Debug)]
@@ -27,6 +32,7 @@ pub(crate) struct Config {
     pub paths: Vec<PathBuf>,
     pub xds: SocketAddr,
     pub admin: SocketAddr,
+    pub limits: Limits,
     pub options: ServerOptions,
     pub state_dir: Option<PathBuf>,
 }
@@ -38,6 +44,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
     let xds = TcpListener::bind(config.xds).await.with_context(|| format!("xDS address {}", config.xds))?;
     let admin = TcpListener::bind(config.admin).await.with_context(|| format!("admin address {}", config.admin))?;
+    let counters = limits::Service::bind(config.limits.embedded(), config.state_dir.as_deref()).await?;
     tracing::info!(xds = %xds.local_addr()?, admin = %admin.local_addr()?, "chancery {}", env!("CARGO_PKG_VERSION"));
 
     let snapshots = Snapshots::new();
@@ -51,6 +58,12 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     let server = Server::new(snapshots.clone(), config.options);
     let mut registry = Registry::default();
     server.metrics().register(&mut registry);
+    let limiter = counters.as_ref().map(|service| service.limiter.clone());
+    if let Some(limiter) = &limiter {
+        registry.register_collector(Box::new(limiter.metrics()));
+    }
+    let told = limits::Told::new(snapshots.clone(), limiter);
+    told.restore();
     let view = Arc::new(ArcSwap::from_pointee(View::default()));
     let pages = admin::pages(admin::State {
         snapshots: snapshots.clone(),
@@ -60,14 +73,21 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     });
     let (batches, received) = mpsc::channel(4);
     let paths = config.paths;
+    let options = Options { limits: config.limits.service(), ..Options::default() };
     std::thread::Builder::new().name("files".into()).spawn(move || sources::file::watch(paths, &batches))?;
     // A thread of its own: the source never ends, and the process must not wait for it.
-    std::thread::Builder::new().name("control".into()).spawn(move || control::run(received, &snapshots, &view))?;
+    std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || control::run(received, options, &snapshots, &told, &view))?;
     let admin = tokio::spawn(async move { axum::serve(admin, pages).await });
+    let counting = counters.map(limits::Service::start);
     let (ended, end) = std::sync::mpsc::channel();
     let keeping = keeper.map(|keeper| tokio::task::spawn_blocking(move || keep(keeper, &end)));
     server.serve(xds, shutdown).await;
     drop(ended);
+    if let Some(counting) = counting {
+        counting.end().await;
+    }
     if let Some(keeping) = keeping {
         keeping.await?;
     }

@@ -1,10 +1,9 @@
 //! BackendTrafficPolicy: how requests to backends behave.
 
-use serde_json::Value;
 use smol_str::SmolStr;
 
-use super::MergeType;
 use super::shared::*;
+use super::{MergeType, RateLimitSpec};
 use crate::gateway::Duration;
 
 records! {
@@ -14,8 +13,7 @@ records! {
         merge_type: Option<MergeType>,
         #[serde(flatten)]
         cluster: ClusterSettings,
-        /// Limits of requests and tokens, read where limits are made.
-        rate_limit: Option<Value>,
+        rate_limit: Option<RateLimitSpec>,
         fault_injection: Option<FaultInjection>,
         use_client_protocol: Option<bool>,
         compression: Vec<Compression>,

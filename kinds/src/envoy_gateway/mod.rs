@@ -7,6 +7,7 @@ mod envoy_extension_policy;
 mod envoy_patch_policy;
 mod envoy_proxy;
 mod http_route_filter;
+mod rate_limit;
 mod security_policy;
 pub mod shared;
 
@@ -17,4 +18,5 @@ pub use envoy_extension_policy::*;
 pub use envoy_patch_policy::*;
 pub use envoy_proxy::*;
 pub use http_route_filter::*;
+pub use rate_limit::*;
 pub use security_policy::*;

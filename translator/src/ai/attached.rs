@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kinds::ai::{AiGatewayRouteSpec, AiRouteMatch, AiRouteRule, MODEL_HEADER};
 use kinds::gateway::{HeaderMatchType, HttpHeaderMatch};
-use kinds::{FieldPath, Object};
+use kinds::{Diagnostic, FieldPath, Object};
 use prost::Message;
 use smol_str::SmolStr;
 use xds_api::any;
@@ -27,15 +27,18 @@ use xds_api::google::protobuf::Any;
 
 use super::api::Api;
 use super::backends::{self, Share};
+use super::costs::Costs;
 use super::edits::EDITS_HEADER;
 use super::filters::OTHER;
 use super::host::{Listed, seconds};
 use super::pre_route::orders;
 use super::tables::{ModelKey, answer};
 use crate::attach::PlannedListener;
+use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{ClusterId, Member, Shard, UNRESOLVED_CLUSTER};
 use crate::policy::external::EXTENSIONS;
+use crate::policy::limits::Costed;
 use crate::render::build::{boolean, duration, header as set_header, uint32};
 use crate::routing::{AttachedRules, Precedence, RulePolicies, Ruled, exactly, headers, literal, matching};
 
@@ -137,7 +140,24 @@ pub(crate) fn evaluate(
     clusters.extend(ruled.extensions.clusters.iter().cloned());
     demands.extend(clusters.into_iter().map(|id| UnitId::Cluster(gateway.clone(), id)));
     let product = AttachedRules { hostnames, ai: Some(Arc::new(rules)), ..AttachedRules::default() };
-    Outcome { product: Product::Attached(product.into()), demands, diagnostics: Vec::new() }
+    let diagnostics = ruled.unlisted_costs().iter().filter_map(|needed| unlisted(route, needed, view)).collect();
+    Outcome { product: Product::Attached(product.into()), demands, diagnostics }
+}
+
+/// What is said of a cost that a limit needs and the route does not list.
+fn unlisted(route: &Object, needed: &Costed<'_>, view: &View<'_>) -> Option<Diagnostic> {
+    let policy = view.object(&needed.rule.policy)?;
+    let field = needed.rule.path.field("cost").field("response").field("metadata").field("key");
+    let (at, key, id) = (place(policy, field.as_str()), &needed.key, &route.id);
+    let finding = if Costs::speaks(key) {
+        let message = format!("{id} does not list the cost `{key}`: it is counted as its name says");
+        Diagnostic::warning("cost-not-listed", at, message)
+    } else {
+        let message = format!("{id} does not produce the cost `{key}`: a limit on it would never be reached");
+        Diagnostic::error("cost-not-produced", at, message)
+    };
+    let help = if Costs::speaks(key) { "" } else { "; until then its requests are answered 500" };
+    Some(finding.about(&policy.id).help(format!("list it in spec.llmRequestCosts of the route{help}")))
 }
 
 fn take(
@@ -219,10 +239,14 @@ fn bodies(
         }
         let mut matched = matched.clone();
         matched.headers.push(matching(API_HEADER, exactly(api.name())));
+        let mut metadata = orders(OTHER, &[("found", name)]);
+        if let Some(counting) = policies.counting() {
+            metadata.filter_metadata.extend(counting.filter_metadata);
+        }
         let route = Route {
             name: format!("{name}/{}", api.name()),
             r#match: Some(matched),
-            metadata: Some(orders(OTHER, &[("found", name)])),
+            metadata: Some(metadata),
             ..Route::default()
         };
         let mut route = forwarding(route, rule, &able, policies, clusters);
@@ -272,7 +296,8 @@ fn forwarding(
         let mut members: Vec<(u32, u32, &Share)> =
             weighted.iter().filter_map(|(priority, weight, share)| Some((*priority, *weight, (*share)?))).collect();
         members.sort_by_key(|(priority, _, _)| *priority);
-        let edits: Vec<String> = members.iter().enumerate().map(|(at, (_, _, share))| share.edits.encode(at)).collect();
+        let edits: Vec<String> =
+            members.iter().enumerate().map(|(at, (_, _, share))| encoded(share, policies, at)).collect();
         route.request_headers_to_add.push(edits_header(&edits.join(";")));
         let members = members.into_iter().map(|(priority, weight, share)| Member {
             backend: share.backend.clone(),
@@ -289,7 +314,7 @@ fn forwarding(
             let entry = ClusterWeight {
                 name: id.map_or(UNRESOLVED_CLUSTER.to_owned(), |id| id.to_string()),
                 weight: Some(uint32(*weight)),
-                request_headers_to_add: share.iter().map(|share| edits_header(&share.edits.encode(0))).collect(),
+                request_headers_to_add: share.iter().map(|share| edits_header(&encoded(share, policies, 0))).collect(),
                 ..ClusterWeight::default()
             };
             let Some(share) = share else { return entry };
@@ -318,6 +343,15 @@ fn forwarding(
     timeouts(rule, &weighted, takeover, &mut action);
     route.action = Some(Action::Route(action));
     route
+}
+
+/// The edits of a share; where answers are counted, with the name of its backend.
+fn encoded(share: &Share, policies: &RulePolicies<'_>, at: usize) -> String {
+    let mut edits = share.edits.clone();
+    if policies.counting().is_some() {
+        edits.counted = Some(format!("{}.{}", share.backend.name, share.backend.namespace));
+    }
+    edits.encode(at)
 }
 
 /// A rule's own times stand before those of a policy.

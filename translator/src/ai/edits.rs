@@ -18,6 +18,8 @@ pub(crate) struct Edits {
     pub model: Option<String>,
     pub headers: HttpHeaderMutation,
     pub body: HttpBodyMutation,
+    /// The name of the backend, for whoever counts what it answers; then streams have to end with their usage.
+    pub counted: Option<String>,
 }
 
 impl Edits {
@@ -60,6 +62,10 @@ impl Edits {
         }
         if let Some(model) = &self.model {
             field("m", "", model);
+        }
+        if let Some(backend) = &self.counted {
+            field("b", "", backend);
+            field("u", "", "1");
         }
         for name in &self.headers.remove {
             field("hr", "", &name.to_ascii_lowercase());
@@ -108,6 +114,7 @@ mod tests {
                 set: vec![BodyField { path: "t".into(), value: "{\"a\":1}".into() }],
                 remove: Vec::new(),
             },
+            counted: None,
         };
         assert_eq!(
             edits.encode(1),

@@ -12,12 +12,15 @@ use crate::render::build::boolean;
 pub(crate) const MODEL: &str = "chancery.model";
 /// Finds the table of models that have none of their own.
 pub(crate) const OTHER: &str = "chancery.other_models";
+/// Counts tokens.
+pub(crate) const USAGE: &str = "chancery.usage";
 /// The dynamic metadata of a request to a model.
 pub(crate) const METADATA: &str = "chancery.ai";
 
 const SCAN: &str = include_str!("lua/scan.lua");
 const MODEL_SCRIPT: &str = include_str!("lua/model.lua");
 const OTHER_SCRIPT: &str = include_str!("lua/other.lua");
+const USAGE_SCRIPT: &str = include_str!("lua/usage.lua");
 const UPSTREAM_SCRIPT: &str = include_str!("lua/upstream.lua");
 
 /// The script says itself when the route is to be looked for again.
@@ -43,6 +46,10 @@ pub(crate) fn install_on_demand() -> (&'static str, Any) {
 
 pub(crate) fn install_other() -> (&'static str, Any) {
     (OTHER, lua(OTHER_SCRIPT.to_owned()))
+}
+
+pub(crate) fn install_usage() -> (&'static str, Any) {
+    (USAGE, lua(format!("{SCAN}\n{USAGE_SCRIPT}")))
 }
 
 /// The filter of an AI cluster that makes the edits.

@@ -25,16 +25,17 @@ struct Shape {
 
 const REPLY: &str = "%LOCAL_REPLY_BODY%";
 
-const SHAPES: [Shape; 7] = [
+const SHAPES: [Shape; 6] = [
     Shape { status: 401, kind: "invalid_request_error", code: "invalid_api_key", message: REPLY },
     Shape { status: 403, kind: "invalid_request_error", code: "permission_denied", message: REPLY },
     Shape { status: 413, kind: "invalid_request_error", code: "request_too_large", message: REPLY },
-    Shape { status: 429, kind: "rate_limit_error", code: "rate_limit_exceeded", message: "Rate limit reached." },
     Shape { status: 500, kind: "server_error", code: "internal_error", message: REPLY },
     Shape { status: 503, kind: "server_error", code: "service_unavailable", message: REPLY },
     Shape { status: 504, kind: "server_error", code: "timeout", message: REPLY },
 ];
 
+/// A refusal by a limit has no body: its headers say it all.
+///
 /// Answers of scripts and of routes are in the form already: each status here is one that only filters and the router give.
 pub(crate) fn openai_shaped() -> LocalReplyConfig {
     LocalReplyConfig { mappers: SHAPES.iter().map(mapper).collect(), ..LocalReplyConfig::default() }

@@ -288,6 +288,15 @@ impl Translator {
         groups
     }
 
+    /// What the rate limit service is to be told: one resource for each domain.
+    #[must_use]
+    pub fn limits(&self) -> Vec<xds_api::Resource> {
+        match self.units.product(&UnitId::LimitDomain) {
+            Some(Product::Resource(config)) => vec![config.clone()],
+            _ => Vec::new(),
+        }
+    }
+
     #[must_use]
     pub fn statuses(&self) -> BTreeMap<ObjectId, Arc<Status>> {
         let statuses = self.units.iter().filter_map(|state| match (&state.id, &state.product) {

@@ -15,6 +15,8 @@ use crate::status::Status;
 pub struct Update {
     /// By Gateway: a group of Envoys gets one Gateway's resources.
     pub groups: BTreeMap<ObjectId, GroupChange>,
+    /// The whole configuration of the rate limit service, where it changed. It is to be in force before what the groups get.
+    pub limits: Option<Vec<Resource>>,
     /// Statuses that changed; none for objects that are gone.
     pub statuses: BTreeMap<ObjectId, Option<Arc<Status>>>,
     pub diagnostics_changed: bool,
@@ -31,6 +33,7 @@ pub struct GroupChange {
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
     groups: BTreeMap<ObjectId, Pending>,
+    limits: Option<Vec<Resource>>,
     statuses: BTreeMap<ObjectId, Option<Arc<Status>>>,
     diagnostics_changed: bool,
 }
@@ -47,6 +50,10 @@ impl Collector {
         if let UnitId::Status(id) = unit {
             let status = if let Product::Status(status) = after { Some(status.clone()) } else { None };
             self.statuses.insert(id.clone(), status);
+        }
+        if *unit == UnitId::LimitDomain {
+            let now = if let Product::Resource(config) = after { Some(config.clone()) } else { None };
+            self.limits = Some(now.into_iter().collect());
         }
         let Some(gateway) = unit.gateway() else { return };
         let group = self.groups.entry(gateway.clone()).or_default();
@@ -69,6 +76,11 @@ impl Collector {
             }
             (gateway, change)
         });
-        Update { groups: groups.collect(), statuses: self.statuses, diagnostics_changed: self.diagnostics_changed }
+        Update {
+            groups: groups.collect(),
+            limits: self.limits,
+            statuses: self.statuses,
+            diagnostics_changed: self.diagnostics_changed,
+        }
     }
 }

@@ -62,6 +62,10 @@ pub(crate) enum UnitId {
     Cluster(ObjectId, ClusterId),
     Endpoints(ObjectId, ClusterId),
     Secret(ObjectId, SecretId),
+    /// The cluster of the rate limit service, as one Gateway's Envoys see it.
+    LimitService(ObjectId),
+    /// What the rate limit service is told: the limits of all Gateways.
+    LimitDomain,
     /// What is said to the author of an object.
     Status(ObjectId),
 }
@@ -89,7 +93,7 @@ impl UnitId {
             | Self::ModelScope(..)
             | Self::Port(..)
             | Self::Guard(..) => 6,
-            Self::Guards(..) | Self::Cluster(..) | Self::External(..) => 7,
+            Self::Guards(..) | Self::Cluster(..) | Self::External(..) | Self::LimitService(_) | Self::LimitDomain => 7,
             Self::Endpoints(..) | Self::Secret(..) | Self::Added(..) => 8,
             Self::Status(_) => 9,
         }
@@ -109,6 +113,7 @@ impl UnitId {
             | Self::Added(gateway, ..)
             | Self::Guards(gateway, _)
             | Self::External(gateway, _)
+            | Self::LimitService(gateway)
             | Self::Secret(gateway, _) => Some(gateway),
             Self::Plan(_)
             | Self::Parents(_)
@@ -124,6 +129,7 @@ impl UnitId {
             | Self::AiHost(..)
             | Self::AiList(..)
             | Self::Patches(_)
+            | Self::LimitDomain
             | Self::Status(_) => None,
         }
     }

@@ -75,18 +75,42 @@ pub const TABLE: &[(Kind, &str, Treatment)] = &[
         "responseOverride.redirect.path.replacePrefixMatch",
         Treatment::Refused("an answer no longer knows which prefix its request matched"),
     ),
-    (Kind::BackendTrafficPolicy, "rateLimit", Treatment::Refused("limits are not made from this kind yet")),
+    (
+        Kind::BackendTrafficPolicy,
+        "rateLimit.type",
+        Treatment::NoMeaning("global and local limits are in force where they are written"),
+    ),
+    (
+        Kind::BackendTrafficPolicy,
+        "rateLimit.local.rules.shared",
+        Treatment::Refused("each Envoy counts by itself, and each route apart"),
+    ),
+    (
+        Kind::BackendTrafficPolicy,
+        "rateLimit.local.rules.shadowMode",
+        Treatment::Refused("a local limit is in force or absent"),
+    ),
+    (
+        Kind::BackendTrafficPolicy,
+        "rateLimit.local.rules.limit.fromMetadata",
+        Treatment::Refused("a local limit is the same for all requests"),
+    ),
+    (
+        Kind::BackendTrafficPolicy,
+        "rateLimit.local.rules.cost.response",
+        Treatment::Refused("a local limit counts requests when they come"),
+    ),
+    (
+        Kind::BackendTrafficPolicy,
+        "rateLimit.local.rules.cost.request.metadata",
+        Treatment::Refused("a local limit counts by numbers"),
+    ),
     (
         Kind::ClientTrafficPolicy,
         "connection.socketBufferLimit",
         Treatment::Refused("Envoy has no limit of its own for sockets: set connection.bufferLimit"),
     ),
     (Kind::ClientTrafficPolicy, "http3", Treatment::Refused("listeners are TCP only: HTTP/3 is not served")),
-    (
-        Kind::ClientTrafficPolicy,
-        "headers.disableRateLimitHeaders",
-        Treatment::NoMeaning("limits send no headers unless a rule asks for them"),
-    ),
     (
         Kind::ClientTrafficPolicy,
         "clientIPDetection.directSourceIP",

@@ -16,6 +16,7 @@ pub(crate) mod effective;
 pub(crate) mod extension;
 pub(crate) mod external;
 pub(crate) mod guard;
+pub(crate) mod limits;
 pub(crate) mod merge;
 pub(crate) mod overridden;
 pub(crate) mod policies;

@@ -42,6 +42,8 @@ const CONNECTION_WINDOW: u32 = 1 << 24;
 pub(crate) struct Asked<'a, 'v> {
     pub client: Option<&'a ClientTrafficPolicySpec>,
     pub proxy: Option<&'a Written<'v, EnvoyProxySpec>>,
+    /// Whether the rate limit service is told what requests cost by the access log.
+    pub settlements: bool,
 }
 
 pub(crate) fn connection_manager(hcm: &HcmId, tls: bool, asked: &Asked<'_, '_>, additions: &mut Additions) -> Filter {
@@ -69,6 +71,7 @@ pub(crate) fn connection_manager(hcm: &HcmId, tls: bool, asked: &Asked<'_, '_>, 
             ..Http2ProtocolOptions::default()
         }),
         local_reply_config: Some(crate::ai::openai_shaped()),
+        access_log: asked.settlements.then(filters::limits::settlements).into_iter().collect(),
         stream_idle_timeout: Some(seconds(STREAM_IDLE_SECONDS)),
         request_headers_timeout: Some(seconds(REQUEST_HEADERS_SECONDS)),
         ..HttpConnectionManager::default()

@@ -10,10 +10,12 @@ use xds_api::{Resource, ResourceType, any};
 
 use super::build::{boolean, duration, socket, uint32};
 use super::downstream_tls;
+use super::filters;
 use super::http::{Asked, connection_manager};
 use crate::attach::{Plan, PlannedListener, Protocol};
 use crate::engine::{Outcome, PortId, Product, UnitId, View};
 use crate::names::HcmId;
+use crate::options::LimitService;
 use crate::policy::client;
 use crate::policy::extension::Written;
 use crate::policy::proxy::{self, Additions};
@@ -36,6 +38,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
     let chain = proxy::chain_for(gateway, view);
     let proxy = chain.as_ref().and_then(|chain| Written::<EnvoyProxySpec>::read(chain, view));
     let mut additions = Additions::default();
+    let settlements = matches!(view.options.limits, LimitService::Embedded(_));
     let plain: Vec<&PlannedListener> = listeners.iter().copied().filter(|l| l.protocol == Protocol::Http).collect();
     let policies = |listener: &PlannedListener| {
         if listener.protocol == Protocol::Http {
@@ -46,7 +49,8 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
     };
     if first.protocol == Protocol::Http {
         let policy = policies(first);
-        let asked = Asked { client: policy, proxy: proxy.as_ref() };
+        let asked = Asked { client: policy, proxy: proxy.as_ref(), settlements };
+        demands.push(filters::limits::unit(gateway));
         let hcm = HcmId { gateway: gateway.clone(), port: port.number, listener: None };
         envoy.default_filter_chain = Some(FilterChain {
             name: name.clone(),
@@ -59,7 +63,8 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
             Protocol::Https => {
                 demands.extend(downstream_tls::secrets(gateway, listener, view));
                 let policy = policies(listener);
-                let asked = Asked { client: policy, proxy: proxy.as_ref() };
+                let asked = Asked { client: policy, proxy: proxy.as_ref(), settlements };
+                demands.push(filters::limits::unit(gateway));
                 let manager = connection_manager(&listener.hcm(), true, &asked, &mut additions);
                 let handshake = policy.and_then(|policy| policy.timeout.as_ref()?.tcp.as_ref()?.tls_handshake_timeout);
                 envoy.filter_chains.push(FilterChain {

@@ -1,11 +1,15 @@
 //! The policies in force for a route's rules, ready to be put on Envoy routes.
 
-use kinds::ObjectId;
+use kinds::{Kind, ObjectId};
+use xds_api::envoy::config::core::v3::Metadata;
 use xds_api::envoy::config::route::v3::{Route, RouteAction};
 
+use crate::ai::Costs;
 use crate::engine::{UnitId, View};
 use crate::names::{ListenerId, Settings};
+use crate::options::LimitService;
 use crate::policy::external::{self, Extensions};
+use crate::policy::limits::{self, Costed};
 use crate::policy::security::network::Connections;
 use crate::policy::{Effective, Security, Traffic};
 
@@ -13,6 +17,9 @@ pub(crate) struct Ruled<'a> {
     route: ObjectId,
     rules: Vec<Rule<'a>>,
     pub(crate) extensions: Extensions,
+    /// What the requests of a route by model cost.
+    costs: Option<Costs>,
+    service: &'a LimitService,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -40,15 +47,41 @@ impl<'a> Ruled<'a> {
         };
         let rules = effective.into_iter().flat_map(|effective| effective.rules.iter().map(rule)).collect();
         let extensions = external::of(route, &listener.gateway, view);
-        Self { route: route.clone(), rules, extensions }
+        let by_model = (route.kind == Kind::AiGatewayRoute).then(|| view.object(route)).flatten();
+        let costs = by_model.map(|object| Costs::of(object, &listener.gateway, view));
+        Self { route: route.clone(), rules, extensions, costs, service: &view.options.limits }
     }
 
     pub(crate) fn rule(&self, index: usize) -> RulePolicies<'_> {
+        let rule = self.rules.get(index).copied().unwrap_or_default();
+        let needed = self.needed(rule);
+        let unknown_cost = needed.iter().any(|needed| !Costs::speaks(&needed.key));
+        let costs = self.costs.clone().map(|costs| costs.with(needed.into_iter().map(|needed| needed.key)));
         RulePolicies {
             route: &self.route,
-            rule: self.rules.get(index).copied().unwrap_or_default(),
+            rule,
             extensions: &self.extensions,
+            costs,
+            unknown_cost,
+            service: self.service,
         }
+    }
+
+    /// The costs that limits of a rule need and that the route does not list.
+    fn needed(&self, rule: Rule<'a>) -> Vec<Costed<'a>> {
+        let limits = rule.traffic.and_then(|traffic| traffic.limits.as_ref());
+        self.costs.as_ref().zip(limits).map(|(costs, limits)| limits.unproduced(costs)).unwrap_or_default()
+    }
+
+    /// The same of all rules, each once.
+    pub(crate) fn unlisted_costs(&self) -> Vec<Costed<'a>> {
+        let mut all: Vec<Costed<'a>> = Vec::new();
+        for needed in self.rules.iter().flat_map(|rule| self.needed(*rule)) {
+            if !all.contains(&needed) {
+                all.push(needed);
+            }
+        }
+        all
     }
 }
 
@@ -57,12 +90,17 @@ pub(crate) struct RulePolicies<'a> {
     route: &'a ObjectId,
     rule: Rule<'a>,
     extensions: &'a Extensions,
+    costs: Option<Costs>,
+    /// A limit needs a cost that nobody produces.
+    unknown_cost: bool,
+    service: &'a LimitService,
 }
 
 impl RulePolicies<'_> {
     /// Whether the rule answers 500: a policy that cannot be had must not be left out.
     pub(crate) fn refused(&self) -> bool {
         self.extensions.refused
+            || self.unknown_cost
             || self.rule.unknown
             || self.rule.security.is_some_and(|security| !security.problems.is_empty())
             || self.rule.traffic.is_some_and(|traffic| !traffic.problems.is_empty())
@@ -92,11 +130,22 @@ impl RulePolicies<'_> {
         envoy.typed_per_filter_config.extend(orders);
         let extensions = self.extensions.orders.iter().map(|order| (external::EXTENSIONS.to_owned(), order.clone()));
         envoy.typed_per_filter_config.extend(extensions);
+        if let Some(limits) = self.rule.traffic.and_then(|traffic| traffic.limits.as_ref()) {
+            let route = limits::Route { id: self.route, costs: self.costs.as_ref() };
+            let orders = limits.orders(&route, self.service).into_iter();
+            envoy.typed_per_filter_config.extend(orders.map(|(name, order)| (name.to_owned(), order)));
+        }
         if let Some(traffic) = self.rule.traffic {
             traffic.route.apply(envoy);
             let ObjectId { kind, namespace, name } = self.route;
             envoy.stat_prefix = traffic.route.stat_prefix(kind.name(), namespace, name, rule);
         }
+    }
+
+    /// The orders by which answers are counted; none where nobody wants to know.
+    pub(crate) fn counting(&self) -> Option<Metadata> {
+        let costs = self.costs.as_ref().filter(|costs| !costs.is_empty())?;
+        Some(costs.orders(self.route))
     }
 
     /// Puts on a route only what says who may come in.

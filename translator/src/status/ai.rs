@@ -91,8 +91,16 @@ fn of_security(object: &Object, view: &View<'_>) -> Outcome {
 }
 
 fn of_gateway_config(object: &Object) -> Outcome {
-    let mut outcome = verdict(object, "gateway-config", None);
-    let Some(spec) = object.spec::<GatewayConfigSpec>() else { return outcome };
+    let Some(spec) = object.spec::<GatewayConfigSpec>() else { return verdict(object, "gateway-config", None) };
+    let wrong = ai::cost_problems(&spec.global_llm_request_costs, &FieldPath::from("spec.globalLLMRequestCosts"));
+    let words = |(path, message): &(FieldPath, String)| format!("{path}: {message}");
+    let mut outcome = verdict(object, "gateway-config", wrong.first().map(words));
+    if !wrong.is_empty() {
+        let finding = |(path, message): (FieldPath, String)| {
+            Diagnostic::error("invalid-cost", place(object, path.as_str()), message).about(&object.id)
+        };
+        outcome.diagnostics = wrong.into_iter().map(finding).collect();
+    }
     if spec.ext_proc.is_some() {
         let message = "there is no external processor beside Envoy here: its settings are left aside";
         let finding = Diagnostic::info("nothing-to-translate", place(object, "spec.extProc"), message);
@@ -182,6 +190,9 @@ fn quantity(value: &serde_json::Value) -> Option<f64> {
 pub(super) fn route_problems(object: &Object, view: &View<'_>) -> Vec<Refused> {
     let mut found = Vec::new();
     let Some(spec) = object.spec::<AiGatewayRouteSpec>() else { return found };
+    for (path, message) in ai::cost_problems(&spec.llm_request_costs, &FieldPath::from("spec.llmRequestCosts")) {
+        found.push(Refused { condition: "Accepted", reason: "UnsupportedValue", message, path });
+    }
     for (index, rule) in spec.rules.iter().enumerate() {
         let base = FieldPath::from("spec.rules").index(index).field("backendRefs");
         for (at, reference) in rule.backend_refs.iter().enumerate() {

@@ -12,7 +12,7 @@ use translator::{Change, Options, Translator};
 use xds_api::{Resource, ResourceType, list_to_yaml};
 
 /// The file of each type.
-pub(crate) const FILES: [(ResourceType, &str); 8] = [
+pub(crate) const FILES: [(ResourceType, &str); 7] = [
     (ResourceType::Listener, "listeners.yaml"),
     (ResourceType::ScopedRoute, "scopes.yaml"),
     (ResourceType::RouteConfiguration, "routes.yaml"),
@@ -20,7 +20,6 @@ pub(crate) const FILES: [(ResourceType, &str); 8] = [
     (ResourceType::Endpoints, "endpoints.yaml"),
     (ResourceType::Secret, "secrets.yaml"),
     (ResourceType::ExtensionConfig, "extensions.yaml"),
-    (ResourceType::RateLimitConfig, "ratelimit.yaml"),
 ];
 
 #[derive(Clone)]
@@ -37,6 +36,8 @@ pub(crate) struct Case {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Made {
     pub resources: BTreeMap<ObjectId, Vec<Resource>>,
+    /// What the rate limit service is told.
+    pub limits: Vec<Resource>,
     pub statuses: BTreeMap<ObjectId, serde_json::Value>,
     pub diagnostics: Vec<Diagnostic>,
     pub graph: String,
@@ -117,6 +118,9 @@ impl Case {
                 files.insert(file.to_owned(), parts.join("---\n"));
             }
         }
+        if !made.limits.is_empty() {
+            files.insert("ratelimit.yaml".to_owned(), list_to_yaml(&made.limits)?);
+        }
         if !made.statuses.is_empty() {
             let statuses: BTreeMap<String, &serde_json::Value> =
                 made.statuses.iter().map(|(id, status)| (id.to_string(), status)).collect();
@@ -145,6 +149,7 @@ impl Made {
         }
         Self {
             resources: translator.resources(),
+            limits: translator.limits(),
             statuses: translator.statuses().iter().map(|(id, status)| (id.clone(), status.to_value(id))).collect(),
             diagnostics: translator.diagnostics(),
             graph,
@@ -152,6 +157,6 @@ impl Made {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Resource> {
-        self.resources.values().flatten()
+        self.resources.values().flatten().chain(&self.limits)
     }
 }

@@ -1,6 +1,12 @@
 -- Reads which model a request is for, and leads it to the table of that model.
 -- Acts only on routes whose metadata has orders for it.
-local WANT = { model = true }
+local WANT = {
+  model = true, stream = true, stream_options = true, n = true, max_tokens = true, max_completion_tokens = true,
+  max_output_tokens = true,
+}
+-- Bytes of text that make a token, roughly; and the tokens of a prompt that are held before they are known.
+local BYTES, HELD = 4, 4096
+local STREAMS_USAGE = { ['/chat/completions'] = true, ['/completions'] = true }
 
 local function quoted(text)
   return (string.gsub(text, '[%c"\\]', function(c) return string.format('\\u%04x', byte(c)) end))
@@ -37,10 +43,35 @@ end
 local function json_model(s)
   local found, wrong = scan(s, WANT)
   if not found then return nil, wrong end
-  if not found.model then return nil end
+  if not found.model then return nil, nil, found end
   local model = string_at(s, found.model)
   if not model then return nil, '`model` is not a valid string' end
-  return model
+  return model, nil, found
+end
+
+-- What the request is going to cost, as far as it says, and whether its stream has to be told to end with its usage.
+local function asked_of(s, found, rest)
+  local function number(name)
+    local place = found[name]
+    local n = place and tonumber(sub(s, place[1], place[2]))
+    return n and n > 0 and n < 1e8 and floor(n) or nil
+  end
+  local input = floor(#s / BYTES)
+  local asked = { input = input, output = 0, total = 0 }
+  local most = number('max_completion_tokens') or number('max_tokens') or number('max_output_tokens')
+  if most then
+    asked.output = math.min(most * (number('n') or 1), 1e9)
+    asked.total = math.min(asked.output + math.min(input, HELD), 1e9)
+  end
+  local stream = found.stream and sub(s, found.stream[1], found.stream[2])
+  if STREAMS_USAGE[rest] and stream and stream ~= 'false' and stream ~= 'null' then
+    local place = found.stream_options
+    local options = place and byte(s, place[1]) == 123 and sub(s, place[1], place[2])
+    local inner = options and scan(options, { include_usage = true })
+    local given = inner and inner.include_usage
+    if not (given and sub(options, given[1], given[2]) == 'true') then asked.usage = true end
+  end
+  return asked
 end
 
 function envoy_on_request(h)
@@ -72,11 +103,11 @@ function envoy_on_request(h)
   local content_type = headers:get('content-type') or ''
   local body = h:body()
   local text = body and body:length() > 0 and body:getBytes(0, body:length()) or ''
-  local model, wrong
+  local model, wrong, found
   if string.find(string.lower(content_type), 'multipart/form-data', 1, true) then
     model, wrong = form_model(text, content_type)
   else
-    model, wrong = json_model(text)
+    model, wrong, found = json_model(text)
   end
   if not wrong and model and (#model > 512 or string.find(model, '[%c\127]') or string.find(model, '^%s') or string.find(model, '%s$')) then
     wrong = '`model` is not a name'
@@ -89,6 +120,7 @@ function envoy_on_request(h)
   headers:replace('x-chancery-api', api)
   local metadata = h:streamInfo():dynamicMetadata()
   metadata:set('chancery.ai', 'rest', rest)
+  metadata:set('chancery.ai', 'asked', found and asked_of(text, found, rest) or { input = 0, output = 0, total = 0 })
   if model and model ~= '' then
     headers:replace('x-ai-eg-model', model)
     headers:replace('x-chancery-scope', 'model/' .. tables .. '|' .. model)

@@ -89,6 +89,17 @@ local function form_edited(s, content_type, model)
   end
 end
 
+-- The options of a stream that ends with its usage: the client's own, but for that.
+local function with_usage(s, options)
+  if not options then
+    local found = scan(s, { stream_options = true })
+    local place = found and found.stream_options
+    options = place and sub(s, place[1], place[2])
+  end
+  local made = options and byte(options, 1) == 123 and edited(options, { include_usage = 'true' }, {})
+  return made or '{"include_usage":true}'
+end
+
 function envoy_on_request(h)
   local headers = h:headers()
   local metadata = h:streamInfo():dynamicMetadata()
@@ -106,7 +117,7 @@ function envoy_on_request(h)
     headers:remove(name)
   end
   local set, removed, model, form = {}, {}, nil, nil
-  local template, changes = nil, false
+  local template, changes, usage = nil, false, false
   for key, name, value in string.gmatch(edits_of(orders, share), '([%a]+)%.?([^=&]*)=([^&]*)') do
     name, value = decoded(name), decoded(value)
     if key == 'p' then template = value
@@ -115,6 +126,11 @@ function envoy_on_request(h)
     elseif key == 'hr' then headers:remove(value)
     elseif key == 'bs' then set[name] = value; changes = true
     elseif key == 'br' then removed[value] = true; changes = true
+    elseif key == 'b' then metadata:set('chancery.ai', 'backend', value)
+    elseif key == 'u' then
+      -- What counts the answer reads plain text.
+      headers:remove('accept-encoding')
+      usage = kept.asked ~= nil and kept.asked.usage == true
     end
   end
   if template then
@@ -132,7 +148,7 @@ function envoy_on_request(h)
     set.model = json(model)
     changes = true
   end
-  if not changes then return end
+  if not changes and not usage then return end
   local content_type = headers:get('content-type') or ''
   local body = h:body()
   if not body or body:length() == 0 then return end
@@ -141,6 +157,7 @@ function envoy_on_request(h)
   if string.find(string.lower(content_type), 'multipart/form-data', 1, true) then
     made = model and form_edited(text, content_type, model)
   else
+    if usage then set.stream_options = with_usage(text, set.stream_options) end
     made = edited(text, set, removed)
   end
   if made then h:headers():replace('content-length', tostring(body:setBytes(made))) end

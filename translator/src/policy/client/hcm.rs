@@ -30,6 +30,7 @@ use xds_api::google::protobuf::Any;
 use crate::policy::security::cidr;
 use crate::policy::traffic::{http2_options, string_match};
 use crate::render::build::{boolean, duration, extension, header, uint32};
+use crate::render::filters::limits;
 use crate::routing::{exactly, literal, matching};
 
 const ROUTER: &str = "envoy.filters.http.router";
@@ -51,6 +52,13 @@ pub(crate) fn apply(spec: &ClientTrafficPolicySpec, hcm: &mut HttpConnectionMana
     }
     if let Some(headers) = &spec.headers {
         self::headers(headers, hcm);
+    }
+    if spec.headers.as_ref().is_some_and(|headers| headers.disable_rate_limit_headers == Some(true)) {
+        for filter in &mut hcm.http_filters {
+            if let Some(config) = limits::silent(&filter.name) {
+                filter.config_type = Some(ConfigType::TypedConfig(config));
+            }
+        }
     }
     timeouts(spec, hcm);
     if let Some(http1) = &spec.http1 {

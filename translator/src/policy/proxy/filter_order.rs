@@ -6,9 +6,10 @@ use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::H
 
 use super::Additions;
 use crate::policy::Problem;
+use crate::render::filters::limits;
 
 /// Envoy's name of a filter, and the one under which it is installed.
-const INSTALLED: [(&str, &str); 15] = [
+const INSTALLED: [(&str, &str); 17] = [
     ("envoy.filters.http.custom_response", "chancery.traffic.answers"),
     ("envoy.filters.http.health_check", "envoy.filters.http.health_check"),
     ("envoy.filters.http.fault", "envoy.filters.http.fault"),
@@ -23,6 +24,8 @@ const INSTALLED: [(&str, &str); 15] = [
     ("envoy.filters.http.buffer", "chancery.traffic.buffer"),
     ("envoy.filters.http.rbac", "envoy.filters.http.rbac"),
     ("envoy.filters.http.grpc_web", "envoy.filters.http.grpc_web"),
+    ("envoy.filters.http.local_ratelimit", "envoy.filters.http.local_ratelimit"),
+    ("envoy.filters.http.ratelimit", "envoy.filters.http.ratelimit"),
     ("envoy.filters.http.compressor", "chancery.traffic.compression"),
 ];
 
@@ -51,4 +54,13 @@ pub(super) fn apply(orders: &[FilterOrder], filters: &mut Vec<HttpFilter>, addit
         let to = filters.iter().position(|filter| filter.name == anchor).map_or(from, |at| at + usize::from(behind));
         filters.insert(to, moved);
     }
+    together(filters);
+}
+
+/// The rate limit filter is there twice, one for each way of doing without its service.
+fn together(filters: &mut Vec<HttpFilter>) {
+    let Some(from) = filters.iter().position(|filter| filter.name == limits::CLOSED) else { return };
+    let closed = filters.remove(from);
+    let open = filters.iter().position(|filter| filter.name == limits::OPEN);
+    filters.insert(open.map_or(from, |at| at + 1), closed);
 }

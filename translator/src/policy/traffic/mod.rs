@@ -7,7 +7,6 @@ mod cluster;
 mod filters;
 mod health;
 mod load_balancer;
-mod rate_limit;
 mod response_override;
 mod route;
 
@@ -23,8 +22,9 @@ pub(crate) use load_balancer::zone_weights;
 pub(crate) use route::{RouteSettings, tracing};
 
 use super::extension::Written;
+use super::limits::{self, Limits};
 use super::{Problem, merge};
-use crate::engine::{Outcome, Product, View};
+use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{Chain, Settings};
 use crate::render::build::{duration, uint32};
 use crate::routing::{by_regex, exactly};
@@ -39,6 +39,7 @@ pub(crate) struct Traffic {
     pub settings: Option<Settings>,
     pub route: RouteSettings,
     pub orders: Vec<(&'static str, Any)>,
+    pub limits: Option<Limits>,
 }
 
 /// What a policy says about a cluster.
@@ -50,7 +51,10 @@ pub(crate) struct ClusterPlan {
 }
 
 pub(crate) fn evaluate(chain: &Chain, view: &View<'_>) -> Outcome {
-    Product::Traffic(render(chain, view).into()).into()
+    let made = render(chain, view);
+    let limited = made.limits.as_ref().is_some_and(|limits| !limits.rules.is_empty());
+    let demands = if limited { vec![UnitId::LimitDomain] } else { Vec::new() };
+    Outcome { product: Product::Traffic(made.into()), demands, diagnostics: Vec::new() }
 }
 
 /// What is wrong with a policy by itself.
@@ -74,7 +78,10 @@ fn render(chain: &Chain, view: &View<'_>) -> Traffic {
         Ok(orders) => made.orders.extend(orders),
         Err(problem) => made.problems.push(problem),
     }
-    made.problems.extend(rate_limit::add(&policy, &mut made.orders));
+    made.limits = limits::of(chain, view, &mut made.problems);
+    if let Some(limits) = &made.limits {
+        made.problems.extend(limits.problems(&view.options.limits));
+    }
     made
 }
 

@@ -8,6 +8,7 @@
 mod cors;
 pub(crate) mod csrf;
 pub(crate) mod guards;
+pub(crate) mod limits;
 pub(crate) mod rbac;
 mod router;
 pub(crate) mod table_fallback;
@@ -24,7 +25,7 @@ use crate::names::GuardSort;
 use crate::policy::external;
 
 /// The order in which a request meets the filters.
-const CHAIN: [fn() -> HttpFilter; 20] = [
+const CHAIN: [fn() -> HttpFilter; 24] = [
     || installed(table_fallback::install()),
     || installed(external::install()),
     || installed(crate::ai::install_model()),
@@ -43,6 +44,10 @@ const CHAIN: [fn() -> HttpFilter; 20] = [
     || installed(traffic::install(Place::RequestBandwidth)),
     || installed(traffic::install(Place::ResponseBandwidth)),
     || installed(traffic::install(Place::Compression)),
+    || installed(crate::ai::install_usage()),
+    || installed(limits::install(false)),
+    || installed(limits::install(true)),
+    || installed(limits::install_local()),
     || installed(crate::ai::install_picker()),
     || installed(router::install()),
 ];

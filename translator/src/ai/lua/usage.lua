@@ -1,0 +1,212 @@
+-- Counts the tokens of an answer and keeps what they cost, under the names that the route's orders list. The answer passes
+-- untouched and unheld.
+--
+-- The usage that a server reports is exact. A stream that has reported none yet is counted by its events, a token each, so
+-- that whoever hangs up has paid for what came; an answer without any usage is counted by its length.
+local NS = 'io.envoy.ai_gateway'
+local MOST = 1000000000
+-- Bytes of text that make a token, roughly.
+local BYTES = 4
+
+local helpers = {
+  uint = function(n) if n < 0 then error('below 0') end return floor(n) end,
+  int = function(n)
+    if n ~= n or n == math.huge or n == -math.huge then error('no number') end
+    return n < 0 and -floor(-n) or floor(n)
+  end,
+  rest = function(a, b) if b == 0 then error('by 0') end return math.fmod(a, b) end,
+  starts = function(s, p) return sub(s, 1, #p) == p end,
+  ends = function(s, p) return p == '' or sub(s, -#p) == p end,
+  contains = function(s, p) return find(s, p, 1, true) ~= nil end,
+}
+
+local programs, count = {}, 0
+local function program(text)
+  local made = programs[text]
+  if not made then
+    if count > 1000 then programs, count = {}, 0 end
+    made = loadstring(text)()
+    programs[text] = made
+    count = count + 1
+  end
+  return made
+end
+
+local FIELDS = {
+  prompt_tokens = true, completion_tokens = true, total_tokens = true, input_tokens = true, output_tokens = true,
+  prompt_tokens_details = true, input_tokens_details = true, completion_tokens_details = true,
+  output_tokens_details = true, cache_read_input_tokens = true, cache_creation_input_tokens = true, tokens = true,
+  billed_units = true,
+}
+local CACHED, REASONED = { cached_tokens = true }, { reasoning_tokens = true }
+
+local function number_at(s, place)
+  local n = place and tonumber(sub(s, place[1], place[2]))
+  return n and n >= 0 and floor(n) or nil
+end
+
+local function detail(s, place, want, name)
+  if not place or byte(s, place[1]) ~= 123 then return nil end
+  local inner = sub(s, place[1], place[2])
+  local found = scan(inner, want)
+  return found and number_at(inner, found[name])
+end
+
+-- Takes a usage object into `u`; what it leaves out keeps what was known. Whether it was one.
+local function take(s, u)
+  local found = scan(s, FIELDS)
+  if not found then return false end
+  local inner = found.tokens or found.billed_units
+  if inner and byte(s, inner[1]) == 123 then return take(sub(s, inner[1], inner[2]), u) end
+  local function n(name) return number_at(s, found[name]) end
+  u.input = n('prompt_tokens') or n('input_tokens') or u.input
+  u.output = n('completion_tokens') or n('output_tokens') or u.output
+  u.total = n('total_tokens') or u.total
+  u.cached = detail(s, found.prompt_tokens_details or found.input_tokens_details, CACHED, 'cached_tokens') or u.cached
+  u.reasoning = detail(s, found.completion_tokens_details or found.output_tokens_details, REASONED, 'reasoning_tokens')
+    or u.reasoning
+  -- Anthropic counts the cached part of a prompt apart.
+  u.read = n('cache_read_input_tokens') or u.read
+  u.creation = n('cache_creation_input_tokens') or u.creation
+  u.apart = u.apart or (found.cache_read_input_tokens or found.cache_creation_input_tokens) ~= nil
+  return true
+end
+
+local TOP = { usage = true, meta = true, response = true, message = true, delta = true }
+local USAGE = { usage = true }
+
+-- The usage of a body or of an event, which may stand one level down. Whether there was one.
+local function take_from(s, u, inside)
+  local found = scan(s, TOP)
+  if not found then return false end
+  local place = found.usage
+  if place and byte(s, place[1]) == 123 then return take(sub(s, place[1], place[2]), u) end
+  for _, name in ipairs(inside) do
+    place = found[name]
+    if place and byte(s, place[1]) == 123 then
+      local inner = sub(s, place[1], place[2])
+      if name == 'meta' then return take(inner, u) end
+      local below = scan(inner, USAGE)
+      place = below and below.usage
+      if place and byte(inner, place[1]) == 123 then return take(sub(inner, place[1], place[2]), u) end
+    end
+  end
+  return false
+end
+
+local function costs(h, made, u, more, context)
+  local input, output = u.input or 0, (u.output or 0) + more
+  if u.apart then input = input + (u.read or 0) + (u.creation or 0) end
+  local whole = {
+    input = input, output = output, total = u.total and u.total + more or input + output,
+    cached = u.cached or u.read or 0, creation = u.creation or 0, reasoning = u.reasoning or 0,
+  }
+  local metadata = h:streamInfo():dynamicMetadata()
+  for _, entry in ipairs(made) do
+    local good, cost = pcall(entry[2], whole, context, helpers)
+    if good and cost == cost and cost >= 0 then metadata:set(NS, entry[1], cost < MOST and floor(cost) or MOST) end
+  end
+end
+
+-- Where a new token begins, by the end of the path.
+local MARKS = { ['/messages'] = 'content_block_delta\n', ['/responses'] = '.delta\n' }
+
+-- How many tokens begin within a text.
+local function tokens_in(s, from, to, mark)
+  local n, p = 0, from
+  while true do
+    local q, e = find(s, mark or 'data:', p, true)
+    if not q or q > to then return n end
+    if mark then
+      n = n + 1
+    else
+      local c = byte(s, e + 1)
+      if c == 32 then c = byte(s, e + 2) end
+      if c == 123 then n = n + 1 end
+    end
+    p = e + 1
+  end
+end
+
+local IN_EVENTS = { 'response', 'message', 'delta' }
+
+-- The usage of the events that are complete by `to`. How many tokens came after the last one of them, if there was one.
+local function usage_in(s, to, u, mark)
+  local p, since = 1, nil
+  while true do
+    local q, e = find(s, '"usage"', p, true)
+    if not q or q > to then break end
+    p = e + 1
+    local colon = find(s, '[^%s]', p)
+    local opens = colon and byte(s, colon) == 58 and find(s, '[^%s]', colon + 1)
+    if opens and byte(s, opens) == 123 then
+      local first = q
+      while first > 1 and byte(s, first - 1) ~= 10 do first = first - 1 end
+      local last = find(s, '\n', q, true)
+      local text = string.match(sub(s, first, last - 1), '^data:%s*(.*)$')
+      if text and take_from(text, u, IN_EVENTS) then since = tokens_in(s, last + 1, to, mark) end
+      p = last + 1
+    end
+  end
+  return since
+end
+
+local function stream(h, made, context, kept)
+  local mark = MARKS[kept.rest or '']
+  local u, more, known, rest, due = { input = kept.asked and kept.asked.input }, 0, false, nil, 1
+  for chunk in h:bodyChunks() do
+    local n = chunk:length()
+    if n > 0 then
+      local s = chunk:getBytes(0, n)
+      if rest then s = rest .. s end
+      local to = #s
+      while to > 0 and byte(s, to) ~= 10 do to = to - 1 end
+      rest = to < #s and sub(s, to + 1) or nil
+      if to > 0 then
+        local since = usage_in(s, to, u, mark)
+        if since then
+          known, more, due = true, since, 0
+        else
+          more = more + tokens_in(s, 1, to, mark)
+        end
+        if more >= due then
+          costs(h, made, u, more, context)
+          due = more + math.max(8, floor(more / 8))
+        end
+      end
+    end
+  end
+  -- At a clean end, the last usage of a server that reports any is all there was.
+  costs(h, made, u, (known and not mark) and 0 or more, context)
+end
+
+local function whole(h, made, context, kept)
+  local parts = {}
+  for chunk in h:bodyChunks() do
+    local n = chunk:length()
+    if n > 0 then parts[#parts + 1] = chunk:getBytes(0, n) end
+  end
+  local s, u = table.concat(parts), {}
+  if take_from(s, u, { 'meta' }) then return costs(h, made, u, 0, context) end
+  u.input = kept.asked and kept.asked.input
+  costs(h, made, u, floor(#s / BYTES), context)
+end
+
+-- Requests that make a server count, and nothing else.
+local FREE = { ['/messages/count_tokens'] = true, ['/responses/input_tokens'] = true, ['/../tokenize'] = true }
+
+function envoy_on_response(h)
+  local orders = h:metadata():get('costs')
+  if orders == nil then return end
+  local headers = h:headers()
+  local status = tonumber(headers:get(':status')) or 0
+  if status < 200 or status >= 300 then return end
+  local kept = h:streamInfo():dynamicMetadata():get('chancery.ai') or {}
+  local made = program(orders)
+  local context = { model = kept.model or '', backend = kept.backend or '', route = h:metadata():get('route') or '' }
+  local content_type = headers:get('content-type') or ''
+  if FREE[kept.rest or ''] then return costs(h, made, {}, 0, context) end
+  if find(content_type, 'text/event-stream', 1, true) then return stream(h, made, context, kept) end
+  if find(content_type, 'json', 1, true) then return whole(h, made, context, kept) end
+  costs(h, made, { input = kept.asked and kept.asked.input }, 0, context)
+end

@@ -1,0 +1,85 @@
+//! The configuration of the rate limit service: the rules of all policies that are in force somewhere, in one domain.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kinds::envoy_gateway::RateLimitUnit as Written;
+use prost::Message;
+use xds_api::ratelimit::config::ratelimit::v3::{RateLimitDescriptor, RateLimitPolicy, RateLimitUnit};
+use xds_api::{Resource, ResourceType};
+
+use super::Rule;
+use crate::engine::{Outcome, Product, View};
+use crate::policy::Traffic;
+
+pub(crate) const DOMAIN: &str = "chancery";
+
+/// `RateLimitConfig` by its field numbers, with descriptors as the bytes they arrive in.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawConfig {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    domain: String,
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    descriptors: Vec<Bytes>,
+}
+
+pub(crate) fn evaluate(view: &View<'_>) -> Outcome {
+    // A policy may be in force by itself here and merged there: its rules are the same.
+    let mut rules: BTreeMap<&str, Bytes> = BTreeMap::new();
+    for unit in view.demanders() {
+        let limits = view.made::<Traffic>(unit.clone()).and_then(|traffic| traffic.limits.as_ref());
+        for rule in limits.iter().flat_map(|limits| &limits.rules) {
+            rules.entry(&rule.id).or_insert_with(|| descriptor(rule).encode_to_vec().into());
+        }
+    }
+    if rules.is_empty() {
+        return Outcome::default();
+    }
+    let config =
+        RawConfig { name: DOMAIN.to_owned(), domain: DOMAIN.to_owned(), descriptors: rules.into_values().collect() };
+    Product::Resource(Resource::encode(ResourceType::RateLimitConfig, DOMAIN, &config)).into()
+}
+
+/// The way to a rule's limit, entry by entry, as its requests describe themselves.
+fn descriptor(rule: &Rule) -> RateLimitDescriptor {
+    let mut steps = vec![("rule".to_owned(), Some(rule.id.clone()))];
+    if !rule.shared {
+        steps.push(("route".to_owned(), None));
+    }
+    steps.extend(rule.conditions.iter().map(|condition| {
+        let (key, value) = condition.entry();
+        (key, value.map(ToOwned::to_owned))
+    }));
+    let limit = RateLimitPolicy {
+        unit: unit(rule.unit) as i32,
+        requests_per_unit: rule.requests,
+        ..RateLimitPolicy::default()
+    };
+    let mut inner: Option<RateLimitDescriptor> = None;
+    for (key, value) in steps.into_iter().rev() {
+        let mut step = RateLimitDescriptor { key, value: value.unwrap_or_default(), ..RateLimitDescriptor::default() };
+        match inner {
+            Some(below) => step.descriptors.push(below),
+            None => {
+                step.rate_limit = Some(limit.clone());
+                step.shadow_mode = rule.shadow;
+            }
+        }
+        inner = Some(step);
+    }
+    inner.unwrap_or_default()
+}
+
+fn unit(written: Written) -> RateLimitUnit {
+    match written {
+        Written::Second => RateLimitUnit::Second,
+        Written::Minute => RateLimitUnit::Minute,
+        Written::Hour => RateLimitUnit::Hour,
+        Written::Day => RateLimitUnit::Day,
+        Written::Week => RateLimitUnit::Week,
+        Written::Month => RateLimitUnit::Month,
+        Written::Year => RateLimitUnit::Year,
+    }
+}
