@@ -58,3 +58,9 @@ bench:
 bench-fanout:
 	@echo "== one push to many streams, beside the least a server can do"
 	cargo run --release -p xds-server --example bench_fanout -- 1000 10
+
+.PHONY: bench-kubernetes
+bench-kubernetes: envoy
+	@echo "== over an API server: from an edit to its being served, and memory"
+	cargo build --release -p chancery
+	cargo run --release -p chancery --example bench_kubernetes

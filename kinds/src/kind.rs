@@ -90,6 +90,11 @@ impl Kind {
         Self::TABLE.iter().find(|info| info.group == group && info.name == name).map(|info| info.kind)
     }
 
+    /// The other groups under which the kind may be served.
+    pub fn former_groups(self) -> impl Iterator<Item = &'static str> {
+        FORMER_GROUPS.into_iter().filter(move |(_, kind)| *kind == self).map(|(group, _)| group)
+    }
+
     /// The table is written in the order of the variants; a test holds that.
     #[must_use]
     pub fn info(self) -> &'static KindInfo {

@@ -26,4 +26,4 @@ pub use diagnostic::{Diagnostic, FieldPath, Place, Severity};
 pub use kind::{Kind, KindInfo};
 pub use object::{Meta, Object, ObjectId, Spec, Typed};
 pub use origin::{Origin, Position};
-pub use parse::{DEFAULT_NAMESPACE, Parsed, parse_document, parse_text, parse_value};
+pub use parse::{DEFAULT_NAMESPACE, Parsed, parse_admitted, parse_document, parse_text, parse_value};

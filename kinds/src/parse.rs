@@ -52,10 +52,20 @@ pub fn parse_value(mut value: Value, origin: &Origin) -> Vec<Parsed> {
             .flat_map(|(index, item)| parse_value(item, &origin.at(FieldPath::from("items").index(index))))
             .collect();
     }
-    vec![parse_object(value, origin)]
+    vec![parse_object(value, origin, judge)]
 }
 
-fn parse_object(mut value: Value, origin: &Origin) -> Parsed {
+/// Reads an object that an API server holds. Its verdict stands, by whatever schemas it has: only what is unknown here is
+/// remarked, and defaults that it does not know are filled in.
+#[must_use]
+pub fn parse_admitted(value: Value, origin: &Origin) -> Parsed {
+    parse_object(value, origin, complete)
+}
+
+/// Looks at an object and fills in what it lacks; says what is remarkable, and what there is against it.
+type Judge = fn(&ObjectId, &str, &str, &mut Value, &Origin) -> (Vec<Diagnostic>, Vec<Diagnostic>);
+
+fn parse_object(mut value: Value, origin: &Origin, judge: Judge) -> Parsed {
     let (Some(api_version), Some(kind_name)) = (text(&value, "apiVersion"), text(&value, "kind")) else {
         return Parsed::Skipped(
             Diagnostic::info(
@@ -138,6 +148,24 @@ fn judge(
         }
     }
     (remarks, findings)
+}
+
+fn complete(
+    id: &ObjectId,
+    group: &str,
+    version: &str,
+    value: &mut Value,
+    origin: &Origin,
+) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    let mut unknown = schema::complete(id.kind, group, version, value);
+    unknown.retain(|violation| !violation.tolerated);
+    let remark = unknown.first().map(|first| {
+        let fields: Vec<&str> = unknown.iter().map(|violation| violation.path.as_str()).collect();
+        let place = Place { origin: origin.clone(), path: first.path.clone() };
+        let message = format!("not known to this release and left aside: {}", fields.join(", "));
+        Diagnostic::warning("unknown-field", place, message).about(id)
+    });
+    (remark.into_iter().collect(), Vec::new())
 }
 
 fn read_meta(value: &Value) -> Meta {

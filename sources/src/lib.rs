@@ -1,7 +1,11 @@
 //! Where resources come from. A source knows nothing of xDS: it says which objects there are, and what is wrong with
 //! those that are not.
 
+mod error;
 pub mod file;
+pub mod kubernetes;
+
+pub use error::Error;
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! The control plane as a child process, over a directory of its own.
+//! The control plane as a child process, over a directory of its own or over a cluster.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,15 +10,16 @@ use tokio::process::{Child, Command};
 
 use crate::{HttpClient, eventually, free_port};
 
-/// `chancery serve DIR`, ready to answer Envoys.
+/// `chancery serve`, ready to answer Envoys.
 #[derive(Debug)]
 pub struct Chancery {
     child: Child,
     binary: PathBuf,
+    arguments: Vec<OsString>,
+    kubeconfig: Option<PathBuf>,
     pub xds: u16,
     pub admin: u16,
     pub ratelimit: u16,
-    options: Vec<String>,
     directory: tempfile::TempDir,
 }
 
@@ -33,16 +35,33 @@ impl Chancery {
         for (name, text) in files {
             std::fs::write(directory.path().join(name), text)?;
         }
+        let arguments = vec!["serve".into(), directory.path().into()];
+        Self::launch(binary, arguments, options, None, directory).await
+    }
+
+    /// Starts the binary over a cluster, with further options, and waits until it is ready.
+    pub async fn in_cluster(binary: &str, kubeconfig: &Path, options: &[&str]) -> anyhow::Result<Self> {
+        let arguments = vec!["serve".into(), "--kubernetes".into()];
+        Self::launch(binary, arguments, options, Some(kubeconfig.to_path_buf()), tempfile::tempdir()?).await
+    }
+
+    async fn launch(
+        binary: &str,
+        mut arguments: Vec<OsString>,
+        options: &[&str],
+        kubeconfig: Option<PathBuf>,
+        directory: tempfile::TempDir,
+    ) -> anyhow::Result<Self> {
         let (xds, admin, ratelimit) = (free_port(), free_port(), free_port());
-        let mut options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        options.extend(["--xds".to_owned(), format!("127.0.0.1:{xds}")]);
-        options.extend(["--admin".to_owned(), format!("127.0.0.1:{admin}")]);
-        if !options.iter().any(|option| option == "--ratelimit-service") {
-            options.extend(["--ratelimit".to_owned(), format!("127.0.0.1:{ratelimit}")]);
+        arguments.extend(options.iter().map(OsString::from));
+        arguments.extend(["--xds".into(), format!("127.0.0.1:{xds}").into()]);
+        arguments.extend(["--admin".into(), format!("127.0.0.1:{admin}").into()]);
+        if !options.contains(&"--ratelimit-service") {
+            arguments.extend(["--ratelimit".into(), format!("127.0.0.1:{ratelimit}").into()]);
         }
         let binary = PathBuf::from(binary);
-        let child = spawn(&binary, directory.path(), &options)?;
-        let control = Self { child, binary, xds, admin, ratelimit, options, directory };
+        let child = spawn(&binary, &arguments, kubeconfig.as_deref())?;
+        let control = Self { child, binary, arguments, kubeconfig, xds, admin, ratelimit, directory };
         control.ready().await;
         Ok(control)
     }
@@ -50,15 +69,26 @@ impl Chancery {
     async fn ready(&self) {
         let ask =
             || async { HttpClient::new(self.admin).get("/readyz").await.ok().filter(|reply| reply.status == 200) };
-        eventually("the control plane is ready", Duration::from_secs(20), ask).await;
+        eventually("the control plane is ready", Duration::from_secs(60), ask).await;
     }
 
     /// Kills it without warning and starts it anew on the same ports and directory.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.child.kill().await?;
-        self.child = spawn(&self.binary, self.directory.path(), &self.options)?;
+        self.kill().await?;
+        self.child = spawn(&self.binary, &self.arguments, self.kubeconfig.as_deref())?;
         self.ready().await;
         Ok(())
+    }
+
+    /// None when it has ended.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Ends it without warning.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
     }
 
     /// Writes a file the way editors do: beside it, then over it.
@@ -96,11 +126,13 @@ impl Chancery {
     }
 }
 
-fn spawn(binary: &Path, directory: &Path, options: &[String]) -> anyhow::Result<Child> {
-    Command::new(binary)
-        .arg("serve")
-        .arg(directory)
-        .args(options)
+fn spawn(binary: &Path, arguments: &[OsString], kubeconfig: Option<&Path>) -> anyhow::Result<Child> {
+    let mut command = Command::new(binary);
+    command.args(arguments);
+    if let Some(kubeconfig) = kubeconfig {
+        command.env("KUBECONFIG", kubeconfig);
+    }
+    command
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .kill_on_drop(true)

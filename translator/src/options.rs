@@ -7,6 +7,9 @@ pub const CONTROLLER_NAME: &str = "chancery.dev/gateway-controller";
 pub struct Options {
     /// GatewayClasses of these controllers are ours. The first one signs statuses of classes that are absent.
     pub controllers: Vec<String>,
+    /// Gateways whose class is not among the objects are ours. So it is in files, which seldom hold classes; where several
+    /// controllers share an API server, such a Gateway may be anybody's.
+    pub take_unclassed: bool,
     /// The domain in which Services without EndpointSlices are looked up.
     pub cluster_domain: String,
     /// The file, where Envoy runs, with the roots that `wellKnownCACertificates: System` means.
@@ -38,6 +41,7 @@ impl Default for Options {
                 "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
                 "kgateway.dev/kgateway".to_owned(),
             ],
+            take_unclassed: true,
             cluster_domain: "cluster.local".to_owned(),
             system_roots: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
             limits: LimitService::Embedded(Address { host: "127.0.0.1".to_owned(), port: 18081 }),

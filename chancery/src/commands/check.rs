@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use kinds::{Diagnostic, Severity};
 
-use super::Manifests;
+use super::objects::Objects;
 
 /// Say what is wrong with manifests, and where
 ///
@@ -14,7 +14,7 @@ use super::Manifests;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    manifests: Manifests,
+    objects: Objects,
     /// Text for people, JSON for programs, SARIF 2.1.0 for code review
     #[arg(long, value_enum, default_value_t = Format::Text, env = "CHANCERY_CHECK_FORMAT")]
     format: Format,
@@ -51,7 +51,7 @@ impl From<Level> for Severity {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let translated = args.manifests.translate();
+    let translated = args.objects.translate()?;
     let all = translated.diagnostics;
     // Severities are ordered from the worst down.
     let (least, failing) = (Severity::from(args.severity), Severity::from(args.fail_on));

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::Manifests;
+use super::objects::Objects;
 use crate::drawing;
 
 /// Draw which object refers to which, and what is missing or not permitted
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    manifests: Manifests,
+    objects: Objects,
     /// DOT for Graphviz, SVG for a browser
     #[arg(long, value_enum, default_value_t = Format::Dot, env = "CHANCERY_GRAPH_FORMAT")]
     format: Format,
@@ -30,7 +30,7 @@ enum Format {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(args.focus.is_none() || args.format == Format::Svg, "--focus wants --format svg");
-    let translated = args.manifests.translate();
+    let translated = args.objects.translate()?;
     let graph = translated.translator.graph();
     let text = match args.format {
         Format::Dot => graph.to_dot(),

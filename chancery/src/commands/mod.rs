@@ -6,6 +6,7 @@ pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod graph;
+pub(crate) mod objects;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod translate;
@@ -13,8 +14,8 @@ pub(crate) mod translate;
 use std::path::PathBuf;
 
 use kinds::{Diagnostic, Severity};
-use sources::SourceChange;
 use sources::file::Scanner;
+use sources::{Batch, SourceChange};
 use translator::{Change, Options, Translator};
 
 /// Manifests to read.
@@ -25,7 +26,7 @@ pub(crate) struct Manifests {
     pub paths: Vec<PathBuf>,
 }
 
-/// A translation of everything that paths hold, and every finding on the way.
+/// A translation of everything that there is, and every finding on the way.
 pub(crate) struct Translated {
     pub translator: Translator,
     pub diagnostics: Vec<Diagnostic>,
@@ -33,12 +34,17 @@ pub(crate) struct Translated {
 
 impl Manifests {
     pub(crate) fn translate(&self) -> Translated {
-        let batch = Scanner::new(self.paths.clone()).scan();
+        Translated::of(Scanner::new(self.paths.clone()).scan(), Options::default())
+    }
+}
+
+impl Translated {
+    fn of(batch: Batch, options: Options) -> Self {
         let mut diagnostics = batch.diagnostics;
-        let mut translator = Translator::new(Options::default());
+        let mut translator = Translator::new(options);
         translator.apply(batch.changes.into_iter().map(change));
         diagnostics.extend(translator.diagnostics());
-        Translated { translator, diagnostics }
+        Self { translator, diagnostics }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use super::Manifests;
 use super::bootstrap::{self, Protocol};
 use super::serve::{Addresses, Limits};
-use crate::serve::{Config, asked_to_end, serve};
+use crate::serve::{Config, Source, asked_to_end, serve};
 
 /// Serve manifests and run an Envoy for them: the whole gateway on one machine
 #[derive(Debug, clap::Args)]
@@ -55,7 +55,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let path = directory.join("envoy.yaml");
     std::fs::write(&path, bootstrap)?;
     let config = Config {
-        paths: args.manifests.paths.clone(),
+        source: Source::Files(args.manifests.paths.clone()),
+        translation: translator::Options::default(),
         xds: args.addresses.xds,
         admin: args.addresses.admin,
         limits: args.limits.clone(),

@@ -1,4 +1,4 @@
-//! `chancery serve DIR`: the control plane.
+//! `chancery serve DIR` and `chancery serve --kubernetes`: the control plane.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,14 +7,16 @@ use std::process::ExitCode;
 use translator::{Address, LimitService};
 use xds_server::{Access, AccessRule, ServerOptions, Tls, TlsFiles};
 
-use super::Manifests;
+use super::objects::{Objects, Replica};
 use crate::serve::{Config, asked_to_end, serve};
 
-/// Serve the configuration of manifests to Envoys, and follow every edit
+/// Serve the configuration of manifests, or of a Kubernetes cluster, to Envoys, and follow every edit
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    manifests: Manifests,
+    objects: Objects,
+    #[command(flatten)]
+    replica: Replica,
     #[command(flatten)]
     pub addresses: Addresses,
     #[command(flatten)]
@@ -127,7 +129,8 @@ pub(crate) struct Addresses {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     super::start_logging();
     let config = Config {
-        paths: args.manifests.paths.clone(),
+        source: args.objects.source(&args.replica),
+        translation: args.objects.translation(),
         xds: args.addresses.xds,
         admin: args.addresses.admin,
         limits: args.limits.clone(),

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use xds_api::{Resource, ResourceType, list_to_yaml};
 
-use super::{Manifests, has_errors};
+use super::has_errors;
+use super::objects::Objects;
 
 /// Print the Envoy resources that manifests become
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    manifests: Manifests,
+    objects: Objects,
     /// A directory to write one file a Gateway and type to, instead of standard output
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
@@ -32,7 +33,7 @@ pub(crate) const FILES: [(ResourceType, &str); 8] = [
 ];
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let translated = args.manifests.translate();
+    let translated = args.objects.translate()?;
     let mut stdout = std::io::stdout().lock();
     for (gateway, resources) in translated.translator.resources() {
         for (kind, file) in FILES {

@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use kinds::{Diagnostic, ObjectId, Severity};
 use sources::Batch;
 use tokio::sync::mpsc::Receiver;
-use translator::{Options, Status, Translator, Update};
+use translator::{Status, Translator, Update};
 use xds_server::{Change, GroupKey, Snapshots};
 
+use super::cluster::Audience;
 use super::limits::{self, Told};
 use crate::commands::change;
 
@@ -23,13 +24,13 @@ pub(crate) struct View {
 
 /// Takes batches until the source ends.
 pub(crate) fn run(
+    mut translator: Translator,
     mut batches: Receiver<Batch>,
-    options: Options,
     snapshots: &Snapshots,
     limits: &Told,
     view: &ArcSwap<View>,
+    audience: Option<&Audience>,
 ) {
-    let mut translator = Translator::new(options);
     let mut source_findings = Vec::new();
     let (mut whole, mut held) = (false, false);
     while let Some(batch) = batches.blocking_recv() {
@@ -68,6 +69,9 @@ pub(crate) fn run(
             let diagnostics = view.load().diagnostics.clone();
             let statuses = translator.statuses();
             view.store(Arc::new(View { statuses, diagnostics }));
+        }
+        if let Some(audience) = audience {
+            audience.tell(update.statuses.into_keys(), findings_changed);
         }
     }
 }

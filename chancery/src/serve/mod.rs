@@ -1,11 +1,12 @@
 //! The control plane: one task owns the translation; everything else reads what it publishes.
 //!
 //! ```text
-//! source thread --Batch--> control (Translator) --GroupChange--> Snapshots --> xDS server
-//!                                         \--> View (statuses, findings) --> admin
+//! source --Batch--> control (Translator) --GroupChange--> Snapshots --> xDS server
+//!                                  \--> View (statuses, findings) --> admin, statuses in a cluster
 //! ```
 
 mod admin;
+mod cluster;
 mod control;
 mod limits;
 
@@ -18,18 +19,19 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use translator::{Options, Translator};
 use xds_server::{Keeper, Server, ServerOptions, Snapshots};
-
-use translator::Options;
 
 use crate::commands::serve::Limits;
 
+pub(crate) use cluster::{Cluster, Lease};
 pub(crate) use control::View;
 
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub paths: Vec<PathBuf>,
+    pub source: Source,
+    pub translation: Options,
     pub xds: SocketAddr,
     pub admin: SocketAddr,
     pub limits: Limits,
@@ -37,8 +39,16 @@ pub(crate) struct Config {
     pub state_dir: Option<PathBuf>,
 }
 
+/// Where objects come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Files(Vec<PathBuf>),
+    Kubernetes(Cluster),
+}
+
 /// How often changed snapshots are written to the state directory.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// Serves until the process is told to end.
 pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
@@ -72,13 +82,24 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
         registry: Arc::new(registry),
     });
     let (batches, received) = mpsc::channel(4);
-    let paths = config.paths;
-    let options = Options { limits: config.limits.service(), ..Options::default() };
-    std::thread::Builder::new().name("files".into()).spawn(move || sources::file::watch(paths, &batches))?;
+    let (running, over) = watch::channel(());
+    let mut reporting = None;
+    let audience = match config.source {
+        Source::Files(paths) => {
+            std::thread::Builder::new().name("files".into()).spawn(move || sources::file::watch(paths, &batches))?;
+            None
+        }
+        Source::Kubernetes(cluster) => {
+            let (audience, leading) = cluster::start(cluster, &view, &snapshots, batches, over).await?;
+            reporting = Some(leading);
+            Some(audience)
+        }
+    };
     // A thread of its own: the source never ends, and the process must not wait for it.
+    let translator = Translator::new(Options { limits: config.limits.service(), ..config.translation });
     std::thread::Builder::new()
         .name("control".into())
-        .spawn(move || control::run(received, options, &snapshots, &told, &view))?;
+        .spawn(move || control::run(translator, received, &snapshots, &told, &view, audience.as_ref()))?;
     let admin = tokio::spawn(async move { axum::serve(admin, pages).await });
     let counting = counters.map(limits::Service::start);
     let (ended, end) = std::sync::mpsc::channel();
@@ -90,6 +111,11 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     }
     if let Some(keeping) = keeping {
         keeping.await?;
+    }
+    drop(running);
+    if let Some(reporting) = reporting {
+        // The leader hands over; an API server that does not answer is not waited for.
+        let _ = tokio::time::timeout(HAND_OVER, reporting).await;
     }
     admin.abort();
     Ok(())

@@ -63,6 +63,16 @@ pub fn admit(kind: Kind, group: &str, version: &str, object: &mut Value) -> Vec<
     violations
 }
 
+/// Fills in the defaults of an object that is admitted already; returns the fields that are not in the schema.
+#[must_use]
+pub fn complete(kind: Kind, group: &str, version: &str, object: &mut Value) -> Vec<Violation> {
+    let Some(schema) = store::find(kind, group, version) else { return Vec::new() };
+    let mut unknown = structure::unknown_fields(&schema.root, object);
+    relaxations::tolerate(kind, &mut unknown);
+    defaults::apply(&schema.root, object);
+    unknown
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -132,7 +132,8 @@ pub(crate) enum Claim {
 pub(crate) fn claim(spec: &GatewaySpec, view: &View<'_>) -> Claim {
     let class = ObjectId::new(Kind::GatewayClass, "", spec.gateway_class_name.as_str());
     match view.spec::<GatewayClassSpec>(&class) {
-        None => Claim::Unclaimed,
+        None if view.options.take_unclassed => Claim::Unclaimed,
+        None => Claim::Others,
         Some(class) if view.options.controllers.iter().any(|name| *name == class.controller_name) => {
             Claim::Ours(class.controller_name.to_string())
         }

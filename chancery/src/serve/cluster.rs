@@ -1,0 +1,187 @@
+//! Beside the translation, where the objects are a cluster's: one of the replicas leads, and says in statuses and events
+//! what became of them.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use kinds::{Diagnostic, Kind, ObjectId, Severity};
+use serde_json::Value;
+use sources::Batch;
+use sources::kubernetes::{self, Board, LeaseOptions, Remark, Remarks, Scope, Speaker, WriterOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use translator::{Condition, Status};
+use xds_server::{Rejection, Snapshots};
+
+use super::View;
+
+/// What a cluster is asked for and told.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    pub scope: Scope,
+    /// The controllers that we are.
+    pub controllers: Vec<String>,
+    /// None where nothing is to be written.
+    pub lease: Option<Lease>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Lease {
+    /// None for the namespace that we run in.
+    pub namespace: Option<String>,
+    pub name: String,
+    pub identity: String,
+}
+
+/// So many statuses a second are written, and so many at once.
+const WRITES: (u32, u32) = (100, 400);
+
+/// Who in the cluster hears of a translation.
+#[derive(Debug)]
+pub(super) struct Audience {
+    board: Board,
+    findings: watch::Sender<()>,
+}
+
+impl Audience {
+    /// These statuses have changed, and perhaps the findings.
+    pub(super) fn tell(&self, statuses: impl IntoIterator<Item = ObjectId>, findings_changed: bool) {
+        self.board.changed(statuses);
+        if findings_changed {
+            self.findings.send_replace(());
+        }
+    }
+}
+
+/// Starts everything that talks with the cluster; it goes on until the other end of `end` is dropped.
+pub(super) async fn start(
+    cluster: Cluster,
+    view: &Arc<ArcSwap<View>>,
+    snapshots: &Snapshots,
+    batches: mpsc::Sender<Batch>,
+    end: watch::Receiver<()>,
+) -> anyhow::Result<(Audience, JoinHandle<()>)> {
+    let client = kubernetes::connect().await?;
+    let board = Board::default();
+    let (findings, found) = watch::channel(());
+    let audience = Audience { board: board.clone(), findings };
+    tokio::spawn(kubernetes::follow(client.clone(), cluster.scope, board.clone(), batches));
+    let Some(lease) = cluster.lease else { return Ok((audience, tokio::spawn(async {}))) };
+
+    let namespace = lease.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+    let speaker = Speaker {
+        controller: cluster.controllers.first().cloned().unwrap_or_default(),
+        instance: lease.identity.clone(),
+    };
+    let (leads, leading) = watch::channel(false);
+    let wanted = {
+        let (board, view) = (board.clone(), view.clone());
+        move |id: &ObjectId| wanted(id, &view, &board)
+    };
+    let options = WriterOptions { controllers: cluster.controllers, per_second: WRITES.0, burst: WRITES.1 };
+    tokio::spawn(kubernetes::write(client.clone(), board.clone(), Arc::new(wanted), options, leading.clone()));
+    let remarks = gather(view.clone(), snapshots.clone(), found);
+    tokio::spawn(kubernetes::report(client.clone(), board, speaker, remarks, leading));
+    let lease = LeaseOptions { namespace, name: lease.name, identity: lease.identity };
+    Ok((audience, tokio::spawn(kubernetes::campaign(client, lease, leads, end))))
+}
+
+/// Keeps together what there is to say: findings about objects, and what Envoys rejected.
+fn gather(
+    view: Arc<ArcSwap<View>>,
+    snapshots: Snapshots,
+    mut findings: watch::Receiver<()>,
+) -> watch::Receiver<Remarks> {
+    let (remarks, received) = watch::channel(Remarks::default());
+    tokio::spawn(async move {
+        let mut rejections = snapshots.watch_rejections();
+        loop {
+            tokio::select! {
+                changed = findings.changed() => if changed.is_err() { return },
+                changed = rejections.changed() => if changed.is_err() { return },
+            }
+            let mut all: Vec<Remark> = view.load().diagnostics.iter().filter_map(remark).collect();
+            all.extend(snapshots.rejections().iter().filter_map(rejected));
+            if remarks.send(Arc::new(all)).is_err() {
+                return;
+            }
+        }
+    });
+    received
+}
+
+fn remark(finding: &Diagnostic) -> Option<Remark> {
+    if finding.severity == Severity::Info {
+        return None;
+    }
+    let at = if finding.place.path.is_root() { String::new() } else { format!("{}: ", finding.place.path) };
+    let help = finding.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    let note = format!("{at}{}{help}", finding.message);
+    Some(Remark { object: finding.object.clone()?, reason: in_one_word(finding.code), note })
+}
+
+fn rejected(rejection: &Rejection) -> Option<Remark> {
+    let (namespace, name) = rejection.gateway.as_str().split_once('/')?;
+    let object = ObjectId::new(Kind::Gateway, namespace, name);
+    let note = format!("Envoy rejects {}: {}", rejection.name, rejection.message);
+    Some(Remark { object, reason: "RejectedByEnvoy".to_owned(), note })
+}
+
+/// `backend-not-found` is `BackendNotFound`.
+fn in_one_word(code: &str) -> String {
+    let capital = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+    };
+    code.split('-').map(capital).collect()
+}
+
+/// The status of an object: the translation's, with what only the cluster knows.
+fn wanted(id: &ObjectId, view: &ArcSwap<View>, board: &Board) -> Option<Value> {
+    let view = view.load();
+    let status = view.statuses.get(id)?;
+    if id.kind == Kind::Gateway {
+        return Some(reached_at(status, board.addresses(id)).to_value(id));
+    }
+    Some(status.to_value(id))
+}
+
+/// A Gateway behind Services is reached at their addresses, and is not programmed before it has one.
+fn reached_at(status: &Status, addresses: Option<Vec<Value>>) -> Status {
+    let mut status = status.clone();
+    let Some(addresses) = addresses else { return status };
+    if addresses.is_empty() {
+        for condition in
+            status.conditions.iter_mut().filter(|condition| condition.kind == "Programmed" && condition.holds)
+        {
+            let message = "the Service of the Gateway has no address yet";
+            *condition = Condition::no("Programmed", "AddressNotAssigned", message);
+        }
+    }
+    status.addresses = addresses;
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn programmed() -> Status {
+        let conditions =
+            vec![Condition::yes("Accepted", "Accepted", ""), Condition::yes("Programmed", "Programmed", "")];
+        Status { generation: 3, conditions, ..Status::default() }
+    }
+
+    #[test]
+    fn a_gateway_without_an_address_is_not_programmed() {
+        let id = ObjectId::new(Kind::Gateway, "shop", "web");
+        assert_eq!(reached_at(&programmed(), None), programmed());
+        let waiting = reached_at(&programmed(), Some(Vec::new())).to_value(&id);
+        assert_eq!(waiting["conditions"][1]["reason"], "AddressNotAssigned");
+        let address = json!({"type": "IPAddress", "value": "192.0.2.1"});
+        let reached = reached_at(&programmed(), Some(vec![address.clone()])).to_value(&id);
+        assert_eq!((&reached["conditions"][1]["status"], &reached["addresses"][0]), (&json!("True"), &address));
+    }
+}
