@@ -9,6 +9,7 @@
 
 pub mod ai;
 pub mod core;
+pub mod definitions;
 mod diagnostic;
 pub mod document;
 pub mod envoy_gateway;

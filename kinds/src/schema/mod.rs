@@ -15,6 +15,7 @@ mod structure;
 
 use serde_json::Value;
 
+pub(crate) use self::store::EMBEDDED;
 use crate::{FieldPath, Kind};
 
 /// One reason to refuse an object.

@@ -16,7 +16,7 @@ macro_rules! embedded {
 }
 
 /// By the name of the definition: plural and group.
-const EMBEDDED: &[(&str, &str)] = embedded! {
+pub(crate) const EMBEDDED: &[(&str, &str)] = embedded! {
     "aigatewayroutes.aigateway.envoyproxy.io"
     "aiservicebackends.aigateway.envoyproxy.io"
     "backends.gateway.envoyproxy.io"
