@@ -9,6 +9,7 @@
 
 mod ai;
 mod attach;
+mod deployment;
 mod diagnostics;
 mod engine;
 mod graph;
@@ -21,6 +22,7 @@ mod render;
 mod routing;
 mod status;
 
+pub use deployment::{DeployedPort, Deployment, Parameters};
 pub use engine::{Change, GroupChange, Translator, Update};
 pub use graph::{Edge, Graph, Node, Role, Target, Verdict};
 pub use names::UNRESOLVED_CLUSTER;
@@ -42,6 +44,7 @@ fn make(unit: &UnitId, view: &View<'_>) -> Outcome {
         UnitId::Patches(gateway) => patch::evaluate_policies(gateway, view),
         UnitId::Added(_, policy, index) => patch::evaluate(policy, *index, view),
         UnitId::Plan(gateway) => attach::evaluate_plan(gateway, view),
+        UnitId::Deployment(gateway) => deployment::evaluate(gateway, view),
         UnitId::Parents(route) => attach::evaluate_parents(route, view),
         UnitId::AttachedRoutes(_) => engine::Product::Count(view.demander_count()).into(),
         UnitId::Attached(route, listener) => routing::evaluate(route, listener, view),

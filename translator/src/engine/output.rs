@@ -8,6 +8,7 @@ use xds_api::{Resource, ResourceType};
 
 use super::product::Product;
 use super::unit::UnitId;
+use crate::deployment::Deployment;
 use crate::status::Status;
 
 /// The effect of a set of changes.
@@ -19,6 +20,8 @@ pub struct Update {
     pub limits: Option<Vec<Resource>>,
     /// Statuses that changed; none for objects that are gone.
     pub statuses: BTreeMap<ObjectId, Option<Arc<Status>>>,
+    /// What runs each Gateway's Envoys, where that changed; none for Gateways that are gone or another's.
+    pub deployments: BTreeMap<ObjectId, Option<Arc<Deployment>>>,
     pub diagnostics_changed: bool,
 }
 
@@ -35,6 +38,7 @@ pub(crate) struct Collector {
     groups: BTreeMap<ObjectId, Pending>,
     limits: Option<Vec<Resource>>,
     statuses: BTreeMap<ObjectId, Option<Arc<Status>>>,
+    deployments: BTreeMap<ObjectId, Option<Arc<Deployment>>>,
     diagnostics_changed: bool,
 }
 
@@ -54,6 +58,10 @@ impl Collector {
         if *unit == UnitId::LimitDomain {
             let now = if let Product::Resource(config) = after { Some(config.clone()) } else { None };
             self.limits = Some(now.into_iter().collect());
+        }
+        if let UnitId::Deployment(id) = unit {
+            let deployment = if let Product::Deployment(deployment) = after { Some(deployment.clone()) } else { None };
+            self.deployments.insert(id.clone(), deployment);
         }
         let Some(gateway) = unit.gateway() else { return };
         let group = self.groups.entry(gateway.clone()).or_default();
@@ -80,6 +88,7 @@ impl Collector {
             groups: groups.collect(),
             limits: self.limits,
             statuses: self.statuses,
+            deployments: self.deployments,
             diagnostics_changed: self.diagnostics_changed,
         }
     }

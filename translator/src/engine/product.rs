@@ -8,6 +8,7 @@ use xds_api::Resource;
 use super::unit::UnitId;
 use crate::ai::{HostModels, Listed};
 use crate::attach::{Parents, Plan};
+use crate::deployment::Deployment;
 use crate::policy::{Effective, GuardChain, Overridden, Policies, Security, Targets, Traffic};
 use crate::routing::AttachedRules;
 use crate::status::Status;
@@ -25,6 +26,7 @@ pub(crate) enum Product {
     #[default]
     Nothing,
     Plan(Arc<Plan>),
+    Deployment(Arc<Deployment>),
     Parents(Arc<Parents>),
     Count(usize),
     Attached(Arc<AttachedRules>),
@@ -59,6 +61,7 @@ macro_rules! made {
 
 made! {
     Plan(Plan);
+    Deployment(Deployment);
     Parents(Parents);
     Count(usize);
     Attached(AttachedRules);

@@ -16,6 +16,8 @@ use crate::names::{Authority, Chain, ClusterId, GuardId, GuardSort, HcmId, Liste
 pub(crate) enum UnitId {
     /// A Gateway's listeners, with conflicts and certificates decided.
     Plan(ObjectId),
+    /// What runs a Gateway's Envoys.
+    Deployment(ObjectId),
     /// Where a route attaches: its parents, each with a verdict.
     Parents(ObjectId),
     /// What a policy is about.
@@ -82,7 +84,7 @@ impl UnitId {
     pub(crate) fn stage(&self) -> usize {
         match self {
             Self::Plan(_) | Self::Targets(_) => 0,
-            Self::Parents(_) | Self::Policies(_) | Self::Patches(_) => 1,
+            Self::Parents(_) | Self::Policies(_) | Self::Patches(_) | Self::Deployment(_) => 1,
             Self::Effective(..) => 2,
             Self::Security(..) | Self::Traffic(_) | Self::Overridden(_) => 3,
             Self::AttachedRoutes(_) | Self::Attached(..) => 4,
@@ -116,6 +118,7 @@ impl UnitId {
             | Self::LimitService(gateway)
             | Self::Secret(gateway, _) => Some(gateway),
             Self::Plan(_)
+            | Self::Deployment(_)
             | Self::Parents(_)
             | Self::Targets(_)
             | Self::Policies(_)
@@ -138,7 +141,7 @@ impl UnitId {
 /// The units that an object's mere existence asks for.
 pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
     match id.kind {
-        Kind::Gateway => vec![UnitId::Plan(id.clone()), UnitId::Status(id.clone())],
+        Kind::Gateway => vec![UnitId::Plan(id.clone()), UnitId::Deployment(id.clone()), UnitId::Status(id.clone())],
         Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute | Kind::AiGatewayRoute => {
             vec![UnitId::Parents(id.clone()), UnitId::Status(id.clone())]
         }
