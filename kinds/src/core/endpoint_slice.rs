@@ -8,10 +8,15 @@ use smol_str::SmolStr;
 pub struct EndpointSlice {
     #[serde(default)]
     pub address_type: SmolStr,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub endpoints: Vec<SliceEndpoint>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub ports: Vec<EndpointPort>,
+}
+
+/// What the cluster's own controller writes where there are none is `null`.
+fn list<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
