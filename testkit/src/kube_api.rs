@@ -77,6 +77,15 @@ impl KubeApi {
         Ok(())
     }
 
+    /// Ends the server at once; its data stay for [`Self::resume`]. One that is asked to end waits a minute for whoever
+    /// watches.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
     /// Starts the server again, on the port and with the data of before.
     ///
     /// # Errors

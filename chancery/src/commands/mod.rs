@@ -60,10 +60,13 @@ pub(crate) fn has_errors(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
 }
 
+/// What a client library says of each failed request is said once for all of them.
+const LOGGED: &str = "info,kube_client=off,kube_runtime=off";
+
 /// Logs to standard error: `RUST_LOG` says how much, `CHANCERY_LOG_FORMAT=json` in which form.
 pub(crate) fn start_logging() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let json = std::env::var("CHANCERY_LOG_FORMAT").is_ok_and(|format| format == "json");
     let started = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use kinds::{Diagnostic, Kind, ObjectId, Severity};
 use serde_json::Value;
 use sources::Batch;
-use sources::kubernetes::{self, Board, LeaseOptions, Remark, Remarks, Scope, Speaker, WriterOptions};
+use sources::kubernetes::{self, Board, LeaseOptions, Reach, Remark, Remarks, Scope, Speaker, WriterOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use translator::{Condition, Status};
@@ -63,9 +63,10 @@ pub(super) async fn start(
 ) -> anyhow::Result<(Audience, JoinHandle<()>)> {
     let client = kubernetes::connect().await?;
     let board = Board::default();
+    let reach = Reach::default();
     let (findings, found) = watch::channel(());
     let audience = Audience { board: board.clone(), findings };
-    tokio::spawn(kubernetes::follow(client.clone(), cluster.scope, board.clone(), batches));
+    tokio::spawn(kubernetes::follow(client.clone(), cluster.scope, board.clone(), reach.clone(), batches));
     let Some(lease) = cluster.lease else { return Ok((audience, tokio::spawn(async {}))) };
 
     let namespace = lease.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
@@ -83,7 +84,7 @@ pub(super) async fn start(
     let remarks = gather(view.clone(), snapshots.clone(), found);
     tokio::spawn(kubernetes::report(client.clone(), board, speaker, remarks, leading));
     let lease = LeaseOptions { namespace, name: lease.name, identity: lease.identity };
-    Ok((audience, tokio::spawn(kubernetes::campaign(client, lease, leads, end))))
+    Ok((audience, tokio::spawn(kubernetes::campaign(client, lease, reach, leads, end))))
 }
 
 /// Keeps together what there is to say: findings about objects, and what Envoys rejected.

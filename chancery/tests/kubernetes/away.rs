@@ -43,7 +43,7 @@ async fn an_api_server_that_comes_back_is_not_noticed() {
             }
         })
     };
-    server.stop().await.unwrap();
+    server.kill().await.unwrap();
     // Long enough for everything that follows the server to have noticed.
     tokio::time::sleep(Duration::from_secs(away_for())).await;
     server.resume().await.unwrap();

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::feed::Feed;
+use super::reach::{Reach, is_answer};
 
 /// What is served now.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ const ANYWAY: Duration = Duration::from_secs(60);
 const UNWATCHED: Duration = Duration::from_secs(10);
 
 /// Sends what is served whenever that may have changed, and when asked to look again. Ends when nobody listens.
-pub(super) async fn follow(client: Client, again: Arc<Notify>, served: mpsc::Sender<Served>) {
+pub(super) async fn follow(client: Client, reach: Reach, again: Arc<Notify>, served: mpsc::Sender<Served>) {
     let (known, mut definitions) = watch::channel(None);
     let watching = tokio::spawn(watch_definitions(client.clone(), known));
     // The first look waits for the definitions, so that it can tell whether what is served is all there is.
@@ -50,6 +51,7 @@ pub(super) async fn follow(client: Client, again: Arc<Notify>, served: mpsc::Sen
         let pause = match versions(&client).await {
             Ok(versions) => {
                 backoff.reset();
+                reach.answers();
                 let missing = present.as_ref().is_some_and(|present| lacks(present, &versions));
                 let since = *incomplete_since.get_or_insert_with(Instant::now);
                 if !missing {
@@ -68,7 +70,11 @@ pub(super) async fn follow(client: Client, again: Arc<Notify>, served: mpsc::Sen
                 pause
             }
             Err(error) => {
-                tracing::warn!(%error, "the API server does not say what it serves");
+                if is_answer(&error) {
+                    tracing::warn!(%error, "the API server does not say what it serves");
+                } else {
+                    reach.fails(&error);
+                }
                 backoff.pause()
             }
         };

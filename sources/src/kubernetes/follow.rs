@@ -17,6 +17,7 @@ use super::Scope;
 use super::backoff::Backoff;
 use super::discovery::{self, Served};
 use super::feed::Feed;
+use super::reach::{Reach, is_answer};
 use super::read::{Read, read};
 use super::status::Board;
 use super::store::Store;
@@ -36,7 +37,7 @@ const QUEUE: usize = 256;
 const FETCHES: usize = 16;
 
 /// Delivers the first state of the server, then every change. Ends when nobody listens any more.
-pub async fn follow(client: Client, scope: Scope, board: Board, batches: mpsc::Sender<Batch>) {
+pub async fn follow(client: Client, scope: Scope, board: Board, reach: Reach, batches: mpsc::Sender<Batch>) {
     let again = Arc::new(Notify::new());
     let (events, mut received) = mpsc::channel(QUEUE);
     let (serves, mut served) = mpsc::channel(1);
@@ -45,6 +46,7 @@ pub async fn follow(client: Client, scope: Scope, board: Board, batches: mpsc::S
         scope,
         origin: Origin::without_text("kubernetes"),
         board,
+        reach,
         events,
         again: again.clone(),
         tasks: JoinSet::new(),
@@ -56,7 +58,7 @@ pub async fn follow(client: Client, scope: Scope, board: Board, batches: mpsc::S
         definitions: None,
         fetches: FuturesUnordered::new(),
     };
-    follower.tasks.spawn(discovery::follow(client, again, serves));
+    follower.tasks.spawn(discovery::follow(client, follower.reach.clone(), again, serves));
     let mut settling = Settling::default();
     let mut told = false;
     loop {
@@ -94,6 +96,7 @@ struct Follower {
     scope: Scope,
     origin: Origin,
     board: Board,
+    reach: Reach,
     events: mpsc::Sender<Event>,
     again: Arc<Notify>,
     tasks: JoinSet<()>,
@@ -177,6 +180,7 @@ impl Follower {
             labels: self.scope.labels.clone().filter(|_| labelled),
             origin: self.origin.clone(),
             board: self.board.clone(),
+            reach: self.reach.clone(),
             known: self.lost.remove(&followed).unwrap_or_default(),
             events: self.events.clone(),
         };
@@ -227,7 +231,9 @@ async fn fetch(client: Client, id: ObjectId, origin: Origin) -> Fetched {
                 return (id, None);
             }
             Err(error) => {
-                tracing::warn!(object = %id, %error, "cannot be read now");
+                if is_answer(&error) {
+                    tracing::warn!(object = %id, %error, "cannot be read now");
+                }
                 tokio::time::sleep(backoff.pause()).await;
             }
         }

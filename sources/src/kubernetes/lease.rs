@@ -13,6 +13,8 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::reach::{Reach, is_answer};
+
 #[derive(Clone, Debug)]
 pub struct LeaseOptions {
     pub namespace: String,
@@ -28,7 +30,13 @@ const RENEW: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(7);
 
 /// Takes part until `end` is dropped, and then hands over.
-pub async fn campaign(client: Client, options: LeaseOptions, leads: watch::Sender<bool>, mut end: watch::Receiver<()>) {
+pub async fn campaign(
+    client: Client,
+    options: LeaseOptions,
+    reach: Reach,
+    leads: watch::Sender<bool>,
+    mut end: watch::Receiver<()>,
+) {
     let api: Api<Lease> = Api::namespaced(client, &options.namespace);
     let mut seen: Option<Seen> = None;
     let mut renewed: Option<Instant> = None;
@@ -36,12 +44,16 @@ pub async fn campaign(client: Client, options: LeaseOptions, leads: watch::Sende
         let begin = Instant::now();
         let attempt = tokio::time::timeout(GIVE_UP, step(&api, &options, &mut seen)).await;
         match attempt {
-            Ok(Ok(true)) => renewed = Some(begin),
-            Ok(Ok(false)) => renewed = None,
-            Ok(Err(error)) => {
-                tracing::warn!(lease = options.name, namespace = options.namespace, %error, "cannot be renewed now")
+            Ok(Ok(ours)) => {
+                renewed = ours.then_some(begin);
+                reach.answers();
             }
-            Err(_) => tracing::warn!(lease = options.name, "the API server does not answer"),
+            Ok(Err(error)) if is_answer(&error) => {
+                let (lease, namespace) = (&options.name, &options.namespace);
+                tracing::warn!(lease, namespace, %error, "cannot be renewed now");
+            }
+            Ok(Err(error)) => reach.fails(&error),
+            Err(late) => reach.fails(&late),
         }
         let leading = renewed.is_some_and(|renewed| renewed.elapsed() < GIVE_UP);
         if leads.send_replace(leading) != leading {

@@ -14,6 +14,7 @@ mod events;
 mod feed;
 mod follow;
 mod lease;
+mod reach;
 mod read;
 mod status;
 mod store;
@@ -23,6 +24,7 @@ pub use events::{Remark, Remarks, Speaker, report};
 pub use follow::follow;
 pub use kube::Client;
 pub use lease::{LeaseOptions, campaign};
+pub use reach::Reach;
 pub use status::{Board, GATEWAY_NAME, Wanted, WriterOptions, write};
 
 use smol_str::SmolStr;
@@ -52,7 +54,7 @@ pub async fn connect() -> Result<Client, Error> {
 pub async fn snapshot(scope: Scope) -> Result<Option<Batch>, Error> {
     let (batches, mut received) = tokio::sync::mpsc::channel(1);
     let client = connect().await?;
-    let following = tokio::spawn(follow(client, scope, Board::default(), batches));
+    let following = tokio::spawn(follow(client, scope, Board::default(), Reach::default(), batches));
     let batch = received.recv().await;
     following.abort();
     Ok(batch)

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::feed::Feed;
+use super::reach::{Reach, is_answer};
 use super::read::{Read, identity, read};
 use super::status::Board;
 
@@ -53,6 +54,7 @@ pub(super) struct Watch {
     pub labels: Option<String>,
     pub origin: Origin,
     pub board: Board,
+    pub reach: Reach,
     pub known: Known,
     pub events: Sender<Event>,
 }
@@ -101,6 +103,7 @@ impl Watch {
                         if !matches!(event, watcher::Event::Init) {
                             absence = Absence::default();
                             backoff.reset();
+                            self.reach.answers();
                         }
                         self.take(event, &mut listing).await?;
                     }
@@ -108,6 +111,11 @@ impl Watch {
                     Err(error) => {
                         if absence.not_found(&error) {
                             return Ok(());
+                        }
+                        if was_answered(&error) {
+                            self.reach.answers();
+                        } else {
+                            self.reach.fails(&error);
                         }
                         let relist = absence.note(&error, &self.followed, resource) || code(&error) == Some(410);
                         tokio::time::sleep(backoff.pause()).await;
@@ -241,7 +249,8 @@ impl Absence {
         let row = self.row.take().filter(|row| now.duration_since(row.last) < APART);
         let mut row = row.unwrap_or(Row { since: now, last: now, said: String::new() });
         row.last = now;
-        if row.said != words && code(error) != Some(404) {
+        // That there is no answer at all is said once for all kinds.
+        if row.said != words && was_answered(error) && code(error) != Some(404) {
             let namespace = followed.namespace.as_deref().unwrap_or("*");
             tracing::warn!(kind = %resource.plural, group = %resource.group, namespace, "cannot be watched now: {words}");
             row.said = words;
@@ -255,6 +264,15 @@ impl Absence {
 /// The history that a watch asks for is gone: the watcher lists again by itself.
 fn expired(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchError(status) if status.code == 410)
+}
+
+fn was_answered(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => is_answer(error),
+        _ => true,
+    }
 }
 
 fn code(error: &watcher::Error) -> Option<u16> {
