@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bootstrap, check, crds, diff, explain, fleet, graph, run, serve, translate};
+use crate::commands::{bootstrap, check, crds, diff, explain, fleet, graph, limits, run, serve, translate};
 
 /// An xDS control plane for stock Envoys that front inference servers.
 #[derive(Debug, Parser)]
@@ -27,6 +27,7 @@ enum Command {
     Bootstrap(bootstrap::Args),
     Fleet(fleet::Args),
     Crds(crds::Args),
+    Limits(limits::Args),
 }
 
 pub(crate) fn run() -> ExitCode {
@@ -36,6 +37,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Bootstrap(args) => bootstrap::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Crds(args) => crds::run(&args),
+        Command::Limits(args) => limits::run(&args),
         Command::Translate(args) => translate::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Graph(args) => graph::run(&args),

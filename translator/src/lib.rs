@@ -28,6 +28,7 @@ pub use graph::{Edge, Graph, Node, Role, Target, Verdict};
 pub use names::UNRESOLVED_CLUSTER;
 pub use options::{Address, CONTROLLER_NAME, LimitService, Options};
 pub use policy::coverage;
+pub use policy::limits::LimitRule;
 pub use status::{Condition, ListenerStatus, ParentStatus, Status};
 
 use engine::{Outcome, UnitId, View};

@@ -27,6 +27,9 @@ pub(crate) struct Args {
     brief: bool,
 }
 
+/// Stands among the Gateways for what the rate limit service is told.
+const LIMITS: &str = "";
+
 type Resources = BTreeMap<(ResourceType, String), Resource>;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -53,7 +56,9 @@ fn resources(path: &Path) -> anyhow::Result<BTreeMap<String, Resources>> {
         let by_name = resources.into_iter().map(|resource| ((resource.kind, resource.name.to_string()), resource));
         (format!("{}/{}", gateway.namespace, gateway.name), by_name.collect::<Resources>())
     });
-    Ok(groups.collect())
+    let limits = translated.translator.limits().into_iter();
+    let limits: Resources = limits.map(|resource| ((resource.kind, resource.name.to_string()), resource)).collect();
+    Ok(groups.chain([(LIMITS.to_owned(), limits)]).collect())
 }
 
 /// True when the Envoys of the Gateway see no change.
@@ -66,7 +71,7 @@ fn write_gateway(
     let mut counts = [0; 3];
     let mut bytes = 0;
     let mut text = Vec::new();
-    for (kind, file) in FILES {
+    for (kind, file) in FILES.into_iter().chain([(ResourceType::RateLimitConfig, "limits")]) {
         let names: BTreeSet<&String> =
             old.keys().chain(new.keys()).filter(|(other, _)| *other == kind).map(|(_, name)| name).collect();
         for name in names {
@@ -91,10 +96,14 @@ fn write_gateway(
     if added + removed + changed == 0 {
         return Ok(true);
     }
-    writeln!(
-        out,
-        "Gateway {gateway}: {added} added, {removed} removed, {changed} changed; {bytes} bytes to each of its Envoys"
-    )?;
+    if gateway == LIMITS {
+        writeln!(out, "Limits: {added} domains added, {removed} removed, {changed} changed; {bytes} bytes")?;
+    } else {
+        writeln!(
+            out,
+            "Gateway {gateway}: {added} added, {removed} removed, {changed} changed; {bytes} bytes to each of its Envoys"
+        )?;
+    }
     out.write_all(&text)?;
     Ok(false)
 }

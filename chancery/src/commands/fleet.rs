@@ -4,11 +4,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
+
+use super::ask;
 
 /// Show every connected Envoy: its Gateway, what it acknowledged, what it rejected
 #[derive(Debug, clap::Args)]
@@ -22,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let page = super::runtime()?.block_on(page(args.admin, "/fleet"))?;
+    let page = super::runtime()?.block_on(ask::get(args.admin, "/fleet"))?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&page)?)?;
@@ -62,16 +60,4 @@ fn state(types: &Value) -> String {
         })
         .collect();
     if words.is_empty() { "in step".to_owned() } else { words.join(", ") }
-}
-
-/// A page of the admin port.
-async fn page(admin: SocketAddr, path: &str) -> anyhow::Result<Value> {
-    let socket = tokio::net::TcpStream::connect(admin)
-        .await
-        .with_context(|| format!("no control plane answers at {admin}: is `chancery serve` running?"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
-    tokio::spawn(connection);
-    let request = hyper::Request::get(path).header("host", admin.to_string()).body(Empty::<Bytes>::new())?;
-    let body = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
-    Ok(serde_json::from_slice(&body)?)
 }

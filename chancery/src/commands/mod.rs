@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod ask;
 pub(crate) mod bootstrap;
 pub(crate) mod check;
 pub(crate) mod crds;
@@ -7,6 +8,7 @@ pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod graph;
+pub(crate) mod limits;
 pub(crate) mod objects;
 pub(crate) mod run;
 pub(crate) mod serve;

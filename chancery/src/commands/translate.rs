@@ -21,7 +21,7 @@ pub(crate) struct Args {
 }
 
 /// The file of each type, as under `golden/`.
-pub(crate) const FILES: [(ResourceType, &str); 8] = [
+pub(crate) const FILES: [(ResourceType, &str); 7] = [
     (ResourceType::Listener, "listeners"),
     (ResourceType::ScopedRoute, "scopes"),
     (ResourceType::RouteConfiguration, "routes"),
@@ -29,7 +29,6 @@ pub(crate) const FILES: [(ResourceType, &str); 8] = [
     (ResourceType::Endpoints, "endpoints"),
     (ResourceType::Secret, "secrets"),
     (ResourceType::ExtensionConfig, "extensions"),
-    (ResourceType::RateLimitConfig, "ratelimit"),
 ];
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -51,6 +50,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 }
                 None => writeln!(stdout, "# {}/{}: {file}\n{yaml}---", gateway.namespace, gateway.name)?,
             }
+        }
+    }
+    let limits = translated.translator.limits();
+    if !limits.is_empty() {
+        let yaml = list_to_yaml(&limits)?;
+        match &args.output {
+            Some(out) => {
+                std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+                let path = out.join("ratelimit.yaml");
+                std::fs::write(&path, yaml).with_context(|| path.display().to_string())?;
+            }
+            None => writeln!(stdout, "# ratelimit\n{yaml}---")?,
         }
     }
     let mut stderr = std::io::stderr().lock();

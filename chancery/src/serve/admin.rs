@@ -6,15 +6,16 @@ use arc_swap::ArcSwap;
 use axum::extract::{Query, State as Extract};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus_client::registry::Registry;
+use ratelimit::RateLimiter;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use xds_api::ResourceType;
 use xds_server::{Fleet, GroupKey, Snapshots};
 
-use super::View;
+use super::{View, limits_page};
 
 #[derive(Clone)]
 pub(crate) struct State {
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub fleet: Fleet,
     pub view: Arc<ArcSwap<View>>,
     pub registry: Arc<Registry>,
+    /// The embedded rate limit service; none where another one is asked.
+    pub limiter: Option<Arc<RateLimiter>>,
 }
 
 pub(crate) fn pages(state: State) -> Router {
@@ -33,6 +36,8 @@ pub(crate) fn pages(state: State) -> Router {
         .route("/snapshot", get(snapshot))
         .route("/status", get(statuses))
         .route("/diagnostics", get(diagnostics))
+        .route("/limits", get(limits_page::show))
+        .route("/limits/reset", post(limits_page::reset))
         .with_state(state)
 }
 

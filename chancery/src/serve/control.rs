@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use kinds::{Diagnostic, ObjectId, Severity};
 use sources::Batch;
 use tokio::sync::mpsc::Receiver;
-use translator::{Status, Translator, Update};
+use translator::{LimitRule, Status, Translator, Update};
 use xds_server::{Change, GroupKey, Snapshots};
 
 use super::cluster::Audience;
@@ -20,6 +20,14 @@ use crate::commands::change;
 pub(crate) struct View {
     pub statuses: BTreeMap<ObjectId, Arc<Status>>,
     pub diagnostics: Vec<Diagnostic>,
+    /// The rules that counters belong to.
+    pub limits: Vec<LimitRule>,
+}
+
+impl View {
+    fn of(translator: &Translator, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { statuses: translator.statuses(), diagnostics, limits: translator.limit_rules() }
+    }
 }
 
 /// Takes batches until the source ends.
@@ -63,12 +71,10 @@ pub(crate) fn run(
             let mut diagnostics = source_findings.clone();
             diagnostics.extend(translator.diagnostics());
             report(&view.load().diagnostics, &diagnostics);
-            let statuses = translator.statuses();
-            view.store(Arc::new(View { statuses, diagnostics }));
-        } else if !update.statuses.is_empty() {
+            view.store(Arc::new(View::of(&translator, diagnostics)));
+        } else if !update.statuses.is_empty() || update.limits.is_some() {
             let diagnostics = view.load().diagnostics.clone();
-            let statuses = translator.statuses();
-            view.store(Arc::new(View { statuses, diagnostics }));
+            view.store(Arc::new(View::of(&translator, diagnostics)));
         }
         if let Some(audience) = audience {
             audience.tell(update.statuses.into_keys(), findings_changed);

@@ -9,6 +9,7 @@ mod admin;
 mod cluster;
 mod control;
 mod limits;
+mod limits_page;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -72,7 +73,7 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     if let Some(limiter) = &limiter {
         registry.register_collector(Box::new(limiter.metrics()));
     }
-    let told = limits::Told::new(snapshots.clone(), limiter);
+    let told = limits::Told::new(snapshots.clone(), limiter.clone());
     told.restore();
     let view = Arc::new(ArcSwap::from_pointee(View::default()));
     let pages = admin::pages(admin::State {
@@ -80,6 +81,7 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
         fleet: server.fleet(),
         view: view.clone(),
         registry: Arc::new(registry),
+        limiter,
     });
     let (batches, received) = mpsc::channel(4);
     let (running, over) = watch::channel(());

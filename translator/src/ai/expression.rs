@@ -77,7 +77,7 @@ fn term(expression: &IdedExpr) -> Result<Term, String> {
     match &expression.expr {
         Expr::Ident(name) => {
             let known = NAMES.iter().find(|(written, ..)| written == name);
-            let (_, lua, kind) = known.ok_or_else(|| format!("`{name}` is not known: {}", known_names()))?;
+            let (_, lua, kind) = known.ok_or_else(|| format!("`{name}` is not known: there are {}", known_names()))?;
             Ok(Term { lua: (*lua).to_owned(), kind: *kind })
         }
         Expr::Literal(literal) => constant(literal),

@@ -22,7 +22,7 @@ use rustc_hash::FxHashMap;
 
 pub(crate) use facts::Fact;
 use facts::{FactIndex, Readers, UnitIndex};
-pub(crate) use product::{Outcome, Product};
+pub(crate) use product::{Made, Outcome, Product};
 pub(crate) use unit::{PortId, UnitId};
 pub(crate) use view::View;
 pub(crate) use world::World;
@@ -31,7 +31,7 @@ use output::Collector;
 pub use output::{GroupChange, Update};
 
 use crate::status::Status;
-use crate::{Graph, Options};
+use crate::{Graph, LimitRule, Options};
 
 /// A change of the inputs.
 #[derive(Clone, Debug)]
@@ -295,6 +295,13 @@ impl Translator {
             Some(Product::Resource(config)) => vec![config.clone()],
             _ => Vec::new(),
         }
+    }
+
+    /// The rules that the rate limit service counts for.
+    #[must_use]
+    pub fn limit_rules(&self) -> Vec<LimitRule> {
+        let policies = self.units.demanders(&UnitId::LimitDomain);
+        crate::policy::limits::told(policies.into_iter().filter_map(|unit| self.units.product(unit)))
     }
 
     #[must_use]

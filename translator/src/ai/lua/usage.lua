@@ -205,7 +205,10 @@ function envoy_on_response(h)
   local made = program(orders)
   local context = { model = kept.model or '', backend = kept.backend or '', route = h:metadata():get('route') or '' }
   local content_type = headers:get('content-type') or ''
-  if FREE[kept.rest or ''] then return costs(h, made, {}, 0, context) end
+  if FREE[kept.rest or ''] then
+    for _, entry in ipairs(made) do h:streamInfo():dynamicMetadata():set(NS, entry[1], 0) end
+    return
+  end
   if find(content_type, 'text/event-stream', 1, true) then return stream(h, made, context, kept) end
   if find(content_type, 'json', 1, true) then return whole(h, made, context, kept) end
   costs(h, made, { input = kept.asked and kept.asked.input }, 0, context)

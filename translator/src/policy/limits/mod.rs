@@ -25,7 +25,8 @@ use xds_api::google::protobuf::Any;
 
 pub(crate) use orders::{Costed, Route};
 pub(crate) use rule::{Hits, Place, Rule};
-pub(crate) use service::{DOMAIN, evaluate as evaluate_domain};
+pub use service::LimitRule;
+pub(crate) use service::{DOMAIN, evaluate as evaluate_domain, told};
 
 use super::Problem;
 use crate::engine::View;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kinds::envoy_gateway::RateLimitUnit as Written;
+use kinds::{FieldPath, ObjectId};
 use prost::Message;
 use xds_api::ratelimit::config::ratelimit::v3::{RateLimitDescriptor, RateLimitPolicy, RateLimitUnit};
 use xds_api::{Resource, ResourceType};
 
 use super::Rule;
-use crate::engine::{Outcome, Product, View};
+use crate::engine::{Made as _, Outcome, Product, View};
 use crate::policy::Traffic;
 
 pub(crate) const DOMAIN: &str = "chancery";
@@ -40,6 +41,25 @@ pub(crate) fn evaluate(view: &View<'_>) -> Outcome {
     let config =
         RawConfig { name: DOMAIN.to_owned(), domain: DOMAIN.to_owned(), descriptors: rules.into_values().collect() };
     Product::Resource(Resource::encode(ResourceType::RateLimitConfig, DOMAIN, &config)).into()
+}
+
+/// A rule as its author knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LimitRule {
+    /// The value of the entry `rule` of its counters.
+    pub id: String,
+    pub policy: ObjectId,
+    pub path: FieldPath,
+}
+
+/// The rules that are in force by what the units of policies made.
+pub(crate) fn told<'a>(made: impl Iterator<Item = &'a Product>) -> Vec<LimitRule> {
+    let limits = made.filter_map(|product| Traffic::of(product)?.limits.as_ref());
+    let rule = |rule: &Rule| LimitRule { id: rule.id.clone(), policy: rule.policy.clone(), path: rule.path.clone() };
+    let mut rules: Vec<LimitRule> = limits.flat_map(|limits| limits.rules.iter().map(rule)).collect();
+    rules.sort();
+    rules.dedup();
+    rules
 }
 
 /// The way to a rule's limit, entry by entry, as its requests describe themselves.

@@ -1,0 +1,177 @@
+//! A gateway with an inference server behind it, and the counters of its limits.
+
+use std::time::Duration;
+
+use inference_sim::Simulator;
+use serde_json::{Value, json};
+use testkit::{Chancery, Envoy, HttpClient, Reply, StreamingReply, eventually};
+
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+
+pub(crate) struct Gateway {
+    pub port: u16,
+    pub control: Chancery,
+    pub envoy: Envoy,
+}
+
+impl Gateway {
+    pub(crate) async fn start(name: &str, port: u16, manifests: &str, options: &[&str]) -> Self {
+        let (bootstrap, serve): (Vec<&str>, Vec<&str>) = if let ["--protocol", ..] = options {
+            (options.to_vec(), Vec::new())
+        } else {
+            (Vec::new(), options.to_vec())
+        };
+        let binary = env!("CARGO_BIN_EXE_chancery");
+        let control = Chancery::start_with(binary, &[("all.yaml", manifests)], &serve).await.unwrap();
+        let bootstrap = control.bootstrap(name, &bootstrap).await.unwrap();
+        Self { port, envoy: Envoy::start(&bootstrap).await.unwrap(), control }
+    }
+
+    pub(crate) fn client(&self, user: &str) -> HttpClient {
+        HttpClient::new(self.port).header("x-user-id", user)
+    }
+
+    pub(crate) async fn ask(&self, user: &str, body: &Value) -> Reply {
+        self.client(user).post_json(CHAT, body).await.unwrap()
+    }
+
+    pub(crate) async fn stream(&self, user: &str, body: &Value) -> StreamingReply {
+        self.client(user).stream_json(CHAT, body).await.unwrap()
+    }
+
+    /// Waits until a request is answered; of a user whose counters nobody looks at.
+    pub(crate) async fn ready(&self, path: &str, body: &Value) {
+        eventually("the model is served", Duration::from_secs(20), || async {
+            let reply = self.client("nobody").post_json(path, body).await.ok()?;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// What a user has spent, by the rule's number in its policy, once nothing is held any more.
+    pub(crate) async fn spent(&self, user: &str) -> Vec<(usize, u64)> {
+        let contains = format!("user-id%3D{user}");
+        eventually("everything is settled", Duration::from_secs(10), || async {
+            let page = self.control.page(&format!("/limits?contains={contains}")).await.ok()?;
+            let counters = page["counters"].as_array()?;
+            if counters.iter().any(|counter| counter["reserved"] != 0) {
+                return None;
+            }
+            let mut spent: Vec<(usize, u64)> = counters
+                .iter()
+                .filter_map(|counter| {
+                    let field = counter["field"].as_str()?;
+                    let number = field.rsplit_once('[')?.1.trim_end_matches(']').parse().ok()?;
+                    Some((number, counter["spent"].as_u64()?))
+                })
+                .collect();
+            spent.sort_unstable();
+            Some(spent)
+        })
+        .await
+    }
+}
+
+/// A question of so many words.
+pub(crate) fn question(model: &str, words: usize, stream: bool) -> Value {
+    let words = vec!["word"; words].join(" ");
+    json!({ "model": model, "messages": [{"role": "user", "content": words}], "stream": stream })
+}
+
+/// The endpoints that a manifest leaves to its cluster.
+pub(crate) fn endpoints(namespace: &str, service: &str, port: u16) -> String {
+    format!(
+        "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: {service}
+  namespace: {namespace}
+  labels: {{kubernetes.io/service-name: {service}}}
+addressType: IPv4
+ports: [{{port: {port}}}]
+endpoints: [{{addresses: [127.0.0.1]}}]
+"
+    )
+}
+
+pub(crate) fn gateway(port: u16) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: ai, namespace: default}}
+spec:
+  gatewayClassName: chancery
+  listeners: [{{name: http, protocol: HTTP, port: {port}}}]
+"
+    )
+}
+
+pub(crate) fn backend(name: &str, server: &Simulator, schema: &str) -> String {
+    format!(
+        "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {{name: {name}, namespace: default}}
+spec: {{endpoints: [{{ip: {{address: 127.0.0.1, port: {}}}}}]}}
+---
+apiVersion: aigateway.envoyproxy.io/v1beta1
+kind: AIServiceBackend
+metadata: {{name: {name}, namespace: default}}
+spec:
+  schema: {{name: {schema}}}
+  backendRef: {{group: gateway.envoyproxy.io, kind: Backend, name: {name}}}
+",
+        server.port()
+    )
+}
+
+/// A route of models, each with its backend, and the costs of its requests.
+pub(crate) fn route(models: &[(&str, &str)], costs: &[&str]) -> String {
+    let rules: String = models
+        .iter()
+        .map(|(model, backend)| {
+            format!(
+                "  - matches: [{{headers: [{{name: x-ai-eg-model, value: {model}}}]}}]\n    backendRefs: [{{name: {backend}}}]\n"
+            )
+        })
+        .collect();
+    let costs: String = costs.iter().map(|cost| format!("  - {{{cost}}}\n")).collect();
+    format!(
+        "---
+apiVersion: aigateway.envoyproxy.io/v1beta1
+kind: AIGatewayRoute
+metadata: {{name: models, namespace: default}}
+spec:
+  parentRefs: [{{name: ai, kind: Gateway, group: gateway.networking.k8s.io}}]
+  rules:
+{rules}  llmRequestCosts:
+{costs}"
+    )
+}
+
+/// Rules about everything of the Gateway.
+pub(crate) fn limits(rules: &[&str]) -> String {
+    let rules: String = rules.iter().map(|rule| format!("      - {{{rule}}}\n")).collect();
+    format!(
+        "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {{name: limits, namespace: default}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: ai}}]
+  rateLimit:
+    global:
+      rules:
+{rules}"
+    )
+}
+
+/// A budget of each user, in a cost.
+pub(crate) fn budget(requests: u64, key: &str) -> String {
+    format!(
+        "limit: {{requests: {requests}, unit: Year}}, clientSelectors: [{{headers: [{{name: x-user-id, type: Distinct}}]}}], \
+         cost: {{request: {{from: Number, number: 0}}, \
+         response: {{from: Metadata, metadata: {{namespace: io.envoy.ai_gateway, key: {key}}}}}}}"
+    )
+}
