@@ -28,6 +28,8 @@ pub(crate) struct Parent {
     pub controller: String,
     pub refusal: Option<Refusal>,
     pub attached: Vec<Attachment>,
+    /// Listeners that take the route and cannot be served yet, for want of a certificate for one.
+    pub waiting: Vec<ListenerId>,
 }
 
 /// Why a parent does not take the route: a reason of the `Accepted` condition.
@@ -91,6 +93,7 @@ pub(crate) fn evaluate(route: &ObjectId, view: &View<'_>) -> Outcome {
             demands.push(UnitId::Effective(route.clone(), attachment.listener.clone()));
             demands.push(UnitId::Attached(route.clone(), attachment.listener.clone()));
         }
+        demands.extend(parent.waiting.iter().cloned().map(UnitId::AttachedRoutes));
         parents.push(parent);
     }
     Outcome { product: Product::Parents(Parents(parents).into()), demands, diagnostics: Vec::new() }
@@ -114,11 +117,11 @@ fn judge(
     view.spec::<GatewaySpec>(&gateway)?;
     let plan = view.made::<Plan>(UnitId::Plan(gateway.clone())).filter(|plan| plan.ours)?;
     let verdict = attach(route, owner, reference, path, plan, view);
-    let (refusal, attached) = match verdict {
-        Ok(attached) => (None, attached),
-        Err(refusal) => (Some(refusal), Vec::new()),
+    let (refusal, (attached, waiting)) = match verdict {
+        Ok(taken) => (None, taken),
+        Err(refusal) => (Some(refusal), Default::default()),
     };
-    Some(Parent { index, gateway, controller: plan.controller.clone(), refusal, attached })
+    Some(Parent { index, gateway, controller: plan.controller.clone(), refusal, attached, waiting })
 }
 
 pub(crate) fn gateway_of(set: &ObjectId, view: &View<'_>) -> Option<ObjectId> {
@@ -137,7 +140,7 @@ fn attach(
     path: &FieldPath,
     plan: &Plan,
     view: &View<'_>,
-) -> Result<Vec<Attachment>, Refusal> {
+) -> Result<(Vec<Attachment>, Vec<ListenerId>), Refusal> {
     let refuse = |reason, path: FieldPath, message: String| Refusal { reason, message, path };
     // A Gateway as parent means its own listeners; those of a ListenerSet are named through the set.
     let mut listeners: Vec<&PlannedListener> = plan.listeners.iter().filter(|l| l.id.owner == *owner).collect();
@@ -175,17 +178,20 @@ fn attach(
         let message = format!("no listener of {owner} takes routes from namespace {}", route.id.namespace);
         return Err(refuse("NotAllowedByListeners", path.clone(), message));
     }
-    listeners.retain(|listener| listener.usable());
+    listeners.retain(|listener| listener.usable() || listener.waits());
     if listeners.is_empty() {
         return Err(refuse("NoMatchingParent", path.clone(), format!("no listener of {owner} that matches is valid")));
     }
     let wanted = hostnames(route);
-    let attached: Vec<Attachment> = listeners.into_iter().filter_map(|l| serve(l, wanted.as_deref(), plan)).collect();
-    if attached.is_empty() {
+    let (usable, waiting): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|listener| listener.usable());
+    let serves = |listener: &PlannedListener| serve(listener, wanted.as_deref(), plan);
+    let attached: Vec<Attachment> = usable.into_iter().filter_map(serves).collect();
+    let waiting: Vec<ListenerId> = waiting.into_iter().filter_map(serves).map(|at| at.listener).collect();
+    if attached.is_empty() && waiting.is_empty() {
         let message = format!("no hostname of the route is one of a listener of {owner}");
         return Err(refuse("NoMatchingListenerHostname", "spec.hostnames".into(), message));
     }
-    Ok(attached)
+    Ok((attached, waiting))
 }
 
 fn serve(listener: &PlannedListener, wanted: Option<&[SmolStr]>, plan: &Plan) -> Option<Attachment> {

@@ -48,6 +48,11 @@ impl PlannedListener {
         !self.problems.iter().any(ListenerProblem::fatal)
     }
 
+    /// Whether all that it lacks is what it refers to.
+    pub(crate) fn waits(&self) -> bool {
+        self.problems.iter().all(|problem| problem.condition == "ResolvedRefs")
+    }
+
     pub(crate) fn hcm(&self) -> HcmId {
         let listener = (self.protocol == Protocol::Https).then(|| self.id.clone());
         HcmId { gateway: self.id.gateway.clone(), port: self.port.number, listener }

@@ -8,7 +8,7 @@ use xds_api::envoy::config::core::v3::http_protocol_options::HeadersWithUndersco
 use xds_api::envoy::config::core::v3::{Http2ProtocolOptions, HttpProtocolOptions, TypedExtensionConfig};
 use xds_api::envoy::config::listener::v3::{Filter, filter};
 use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    CodecType, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, StripPortMode,
+    CodecType, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
 };
 use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::scoped_routes::scope_key_builder::fragment_builder::{
     HeaderValueExtractor, Type as FragmentType, header_value_extractor,
@@ -54,7 +54,6 @@ pub(crate) fn connection_manager(hcm: &HcmId, tls: bool, asked: &Asked<'_, '_>, 
         http_filters: filters::chain(),
         route_specifier: Some(RouteSpecifier::ScopedRoutes(scoped_routes())),
         early_header_mutation_extensions: vec![scope_header(hcm)],
-        strip_port_mode: Some(StripPortMode::StripAnyHostPort(true)),
         use_remote_address: Some(boolean(true)),
         normalize_path: Some(boolean(true)),
         merge_slashes: true,

@@ -27,6 +27,8 @@ struct RawTable {
     virtual_hosts: Vec<RawHost>,
     #[prost(string, repeated, tag = "8")]
     request_headers_to_remove: Vec<String>,
+    #[prost(bool, tag = "14")]
+    ignore_port_in_host_matching: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -86,6 +88,7 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
         name: name.clone(),
         virtual_hosts: virtual_hosts.collect(),
         request_headers_to_remove: vec![table_fallback::SCOPE_HEADER.to_owned()],
+        ignore_port_in_host_matching: true,
     };
     Product::Resource(Resource::encode(ResourceType::RouteConfiguration, &name, &table)).into()
 }
@@ -123,6 +126,7 @@ mod tests {
             name: "t".into(),
             virtual_hosts: vec![host],
             request_headers_to_remove: vec!["x".into()],
+            ignore_port_in_host_matching: true,
             ..Default::default()
         };
         let raw_host = RawHost {
@@ -130,8 +134,12 @@ mod tests {
             domains: vec!["h".into(), "*.h".into()],
             routes: vec![route.encode_to_vec().into()],
         };
-        let raw =
-            RawTable { name: "t".into(), virtual_hosts: vec![raw_host], request_headers_to_remove: vec!["x".into()] };
+        let raw = RawTable {
+            name: "t".into(),
+            virtual_hosts: vec![raw_host],
+            request_headers_to_remove: vec!["x".into()],
+            ignore_port_in_host_matching: true,
+        };
         assert_eq!(raw.encode_to_vec(), table.encode_to_vec());
     }
 }

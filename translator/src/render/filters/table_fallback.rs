@@ -1,7 +1,7 @@
 //! Leads a request whose host has no table of its own to the table of wildcard hostnames.
 //!
 //! A scope is found by an exact, case-sensitive key, and there is no default scope. So this filter brings the key to lower
-//! case, and takes the key of the default table when no route was found. Every route of ours carries the marker
+//! case without the port that the host may carry, which goes on to the server, and takes the key of the default table when no route was found. Every route of ours carries the marker
 //! [`MARKER`], and a table of exact hostnames ends with a route that answers 404, so that a host which has a table never
 //! falls through to wildcards.
 
@@ -23,7 +23,7 @@ function envoy_on_request(h)
   local headers = h:headers()
   local key = headers:get("x-chancery-scope")
   if key == nil then return end
-  local lower = string.lower(key)
+  local lower = string.gsub(string.lower(key), ":%d+$", "")
   if lower ~= key then
     headers:replace("x-chancery-scope", lower)
     h:clearRouteCache()
