@@ -11,7 +11,9 @@ help:
 	@echo "make golden  write golden/ anew from testdata/"
 	@echo "make bench   benchmarks: ratios, printed"
 	@echo "make envoy   install Envoy $(ENVOY_VERSION) into .cache/"
-	@echo "make kube-api  build a Kubernetes API server for tests into .cache/ (some minutes, once); tests that need it are skipped without it"
+	@echo "make manifests    render deploy/manifests from the chart"
+	@echo "make conformance  the official Gateway API suite, against the cluster of KUBECONFIG"
+	@echo "make kube-api     build a Kubernetes API server for tests into .cache/ (some minutes, once); tests that need it are skipped without it"
 
 envoy: $(ENVOY)
 
@@ -31,6 +33,26 @@ $(KUBE_API): $(wildcard testkit/kube-api/*.go) testkit/kube-api/go.sum
 	@mkdir -p .cache
 	cd testkit/kube-api && go build -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=v$(KUBE_VERSION)' -o ../../$(KUBE_API) .
 	@cp testkit/kube-api/go.sum $(KUBE_API).sum
+
+# The manifests are the chart with its defaults; a test holds them to it.
+.PHONY: helm manifests conformance
+helm: .cache/helm
+
+.cache/helm: deploy/tools/go.sum
+	@echo "== building Helm"
+	@mkdir -p .cache
+	cd deploy/tools && go build -o ../../.cache/helm helm.sh/helm/v3/cmd/helm
+
+manifests: .cache/helm
+	@mkdir -p deploy/manifests
+	.cache/helm lint --strict deploy/helm/chancery
+	.cache/helm template chancery deploy/helm/chancery --namespace chancery-system --kube-version 1.36.0 > deploy/manifests/chancery.yaml
+	.cache/helm template chancery deploy/helm/chancery --namespace chancery-system --kube-version 1.36.0 --set rateLimit.redis.enabled=true \
+		> deploy/manifests/chancery-redis.yaml
+
+# Against the cluster of KUBECONFIG, where Chancery is installed; scripts/conformance-lab makes one on this machine.
+conformance:
+	REPORT=$${REPORT:-.cache/conformance/report.yaml} scripts/conformance gateway-api
 
 demo: envoy
 	@echo "== building"

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod drawing;
 mod explain;
+mod managed;
 mod serve;
 
 use std::process::ExitCode;

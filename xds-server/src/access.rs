@@ -27,21 +27,41 @@ impl FromStr for AccessRule {
     }
 }
 
+impl AccessRule {
+    /// A group without a name, that of rate limit services, can only be said this way.
+    #[must_use]
+    pub fn new(identity: &str, gateway: &str) -> Self {
+        Self { identity: identity.to_owned(), gateway: gateway.to_owned() }
+    }
+}
+
 /// All rules. With none, whoever may connect may ask for every Gateway.
 #[derive(Clone, Debug, Default)]
-pub struct Access(Vec<AccessRule>);
+pub struct Access {
+    rules: Vec<AccessRule>,
+    gateways: Option<String>,
+}
 
 impl Access {
     #[must_use]
     pub fn new(rules: Vec<AccessRule>) -> Self {
-        Self(rules)
+        Self { rules, gateways: None }
+    }
+
+    /// Whoever is called this and then `NAMESPACE/NAME` may ask for that Gateway, besides what the rules allow.
+    #[must_use]
+    pub fn with_gateways(self, prefix: &str) -> Self {
+        Self { gateways: Some(prefix.to_owned()), ..self }
     }
 
     pub(crate) fn allows(&self, identities: &[String], gateway: &str) -> bool {
         let meets = |rule: &AccessRule| {
             matches(&rule.gateway, gateway) && identities.iter().any(|identity| matches(&rule.identity, identity))
         };
-        self.0.is_empty() || self.0.iter().any(meets)
+        let is_its_own =
+            |prefix: &String| identities.iter().any(|identity| identity.strip_prefix(prefix.as_str()) == Some(gateway));
+        let open = self.rules.is_empty() && self.gateways.is_none();
+        open || self.rules.iter().any(meets) || self.gateways.as_ref().is_some_and(is_its_own)
     }
 }
 
@@ -87,5 +107,18 @@ mod tests {
         assert!(!access.allows(&[], "infra/edge"));
         assert!(Access::default().allows(&[], "any/thing"));
         assert!("nothing".parse::<AccessRule>().is_err());
+    }
+
+    #[test]
+    fn a_gateways_own_identity_opens_it_and_no_other() {
+        let access = Access::default().with_gateways("spiffe://x/gateway/");
+        let web = ["spiffe://x/gateway/shop/web".to_owned()];
+        assert!(access.allows(&web, "shop/web"));
+        assert!(!access.allows(&web, "shop/web2"));
+        assert!(!access.allows(&web, "web"));
+        assert!(!access.allows(&[], "shop/web"));
+        let either = Access::new(vec!["edge=infra/*".parse().unwrap()]).with_gateways("spiffe://x/gateway/");
+        assert!(either.allows(&web, "shop/web") && either.allows(&["edge".to_owned()], "infra/edge"));
+        assert!(!either.allows(&web, "infra/edge"));
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod bootstrap;
 pub(crate) mod check;
 pub(crate) mod crds;
 pub(crate) mod diff;
+pub(crate) mod envoys;
 pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod graph;

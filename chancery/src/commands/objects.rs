@@ -9,6 +9,7 @@ use sources::kubernetes::{self, Scope};
 use translator::{CONTROLLER_NAME, Options};
 
 use super::Translated;
+use crate::managed::Settings;
 use crate::serve::{self, Source};
 
 #[derive(Debug, clap::Args)]
@@ -64,7 +65,7 @@ pub(crate) struct Replica {
 }
 
 impl Objects {
-    pub(crate) fn source(&self, replica: &Replica) -> Source {
+    pub(crate) fn source(&self, replica: &Replica, envoys: Option<Settings>) -> Source {
         if !self.cluster.kubernetes {
             return Source::Files(self.paths.clone());
         }
@@ -72,6 +73,7 @@ impl Objects {
             scope: self.cluster.scope(),
             controllers: self.cluster.controller_name.clone(),
             lease: (!replica.read_only).then(|| replica.lease()),
+            envoys,
         })
     }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use translator::{Address, LimitService};
 use xds_server::{Access, AccessRule, ServerOptions, Tls, TlsFiles};
 
+use super::envoys::Envoys;
 use super::objects::{Objects, Replica};
 use crate::serve::{Config, asked_to_end, serve};
 
@@ -23,6 +24,8 @@ pub(crate) struct Args {
     pub limits: Limits,
     #[command(flatten)]
     pub security: Security,
+    #[command(flatten)]
+    pub envoys: Envoys,
     /// Keep the last good snapshot of each Gateway and the counters of limits here, and go on with them after a restart
     #[arg(long, value_name = "DIR", env = "CHANCERY_STATE_DIR")]
     state_dir: Option<PathBuf>,
@@ -97,7 +100,16 @@ pub(crate) struct Security {
 }
 
 impl Security {
-    pub(crate) fn options(&self, xds: SocketAddr) -> anyhow::Result<ServerOptions> {
+    /// With certificates of our own (`own`) there is nothing to be given.
+    pub(crate) fn options(&self, xds: SocketAddr, own: bool) -> anyhow::Result<ServerOptions> {
+        if own {
+            let given = self.xds_tls_cert.is_some() || self.xds_plaintext;
+            anyhow::ensure!(
+                !given,
+                "the Envoys that are run have certificates of ours: give --envoy-plaintext, or no --xds-… options"
+            );
+            return Ok(ServerOptions::default());
+        }
         let tls = match (&self.xds_tls_cert, &self.xds_tls_key) {
             (Some(certificate), Some(key)) => Some(Tls::load(TlsFiles {
                 certificate: certificate.clone(),
@@ -128,13 +140,16 @@ pub(crate) struct Addresses {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     super::start_logging();
+    let stock = matches!(args.limits.service(), LimitService::Stock(_));
+    let envoys = args.envoys.settings(stock);
+    let own = envoys.as_ref().is_some_and(|envoys| envoys.mutual_tls);
     let config = Config {
-        source: args.objects.source(&args.replica),
+        source: args.objects.source(&args.replica, envoys),
         translation: args.objects.translation(),
         xds: args.addresses.xds,
         admin: args.addresses.admin,
         limits: args.limits.clone(),
-        options: args.security.options(args.addresses.xds)?,
+        options: args.security.options(args.addresses.xds, own)?,
         state_dir: args.state_dir.clone(),
     };
     super::runtime()?.block_on(serve(config, asked_to_end()))?;

@@ -10,10 +10,13 @@ use sources::Batch;
 use sources::kubernetes::{self, Board, LeaseOptions, Reach, Remark, Remarks, Scope, Speaker, WriterOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use translator::{Condition, Status};
+use translator::{Condition, Status, Update};
 use xds_server::{Rejection, Snapshots};
 
 use super::View;
+use crate::managed::Settings;
+use crate::managed::apply::Deployments;
+use crate::managed::start::Managed;
 
 /// What a cluster is asked for and told.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub(crate) struct Cluster {
     pub controllers: Vec<String>,
     /// None where nothing is to be written.
     pub lease: Option<Lease>,
+    /// The Envoys that we run; none where others run them.
+    pub envoys: Option<Settings>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,12 +46,25 @@ const WRITES: (u32, u32) = (100, 400);
 pub(super) struct Audience {
     board: Board,
     findings: watch::Sender<()>,
+    deployments: watch::Sender<Deployments>,
 }
 
 impl Audience {
-    /// These statuses have changed, and perhaps the findings.
-    pub(super) fn tell(&self, statuses: impl IntoIterator<Item = ObjectId>, findings_changed: bool) {
-        self.board.changed(statuses);
+    /// What a translation has changed of statuses and of what runs Gateways, and perhaps of findings.
+    pub(super) fn tell(&self, update: Update, findings_changed: bool) {
+        self.board.changed(update.statuses.into_keys());
+        self.deployments.send_if_modified(|all| {
+            let first = all.is_none();
+            let all = all.get_or_insert_default();
+            let changed = !update.deployments.is_empty();
+            for (gateway, deployment) in update.deployments {
+                match deployment {
+                    Some(deployment) => drop(all.insert(gateway, deployment)),
+                    None => drop(all.remove(&gateway)),
+                }
+            }
+            first || changed
+        });
         if findings_changed {
             self.findings.send_replace(());
         }
@@ -58,6 +76,7 @@ pub(super) async fn start(
     cluster: Cluster,
     view: &Arc<ArcSwap<View>>,
     snapshots: &Snapshots,
+    envoys: Option<Managed>,
     batches: mpsc::Sender<Batch>,
     end: watch::Receiver<()>,
 ) -> anyhow::Result<(Audience, JoinHandle<()>)> {
@@ -65,7 +84,8 @@ pub(super) async fn start(
     let board = Board::default();
     let reach = Reach::default();
     let (findings, found) = watch::channel(());
-    let audience = Audience { board: board.clone(), findings };
+    let (deployments, deployed) = watch::channel(None);
+    let audience = Audience { board: board.clone(), findings, deployments };
     tokio::spawn(kubernetes::follow(client.clone(), cluster.scope, board.clone(), reach.clone(), batches));
     let Some(lease) = cluster.lease else { return Ok((audience, tokio::spawn(async {}))) };
 
@@ -82,7 +102,10 @@ pub(super) async fn start(
     let options = WriterOptions { controllers: cluster.controllers, per_second: WRITES.0, burst: WRITES.1 };
     tokio::spawn(kubernetes::write(client.clone(), board.clone(), Arc::new(wanted), options, leading.clone()));
     let remarks = gather(view.clone(), snapshots.clone(), found);
-    tokio::spawn(kubernetes::report(client.clone(), board, speaker, remarks, leading));
+    tokio::spawn(kubernetes::report(client.clone(), board, speaker, remarks, leading.clone()));
+    if let Some(envoys) = envoys {
+        tokio::spawn(envoys.run(deployed, leading));
+    }
     let lease = LeaseOptions { namespace, name: lease.name, identity: lease.identity };
     Ok((audience, tokio::spawn(kubernetes::campaign(client, lease, reach, leads, end))))
 }

@@ -77,7 +77,7 @@ pub(crate) fn run(
             view.store(Arc::new(View::of(&translator, diagnostics)));
         }
         if let Some(audience) = audience {
-            audience.tell(update.statuses.into_keys(), findings_changed);
+            audience.tell(update, findings_changed);
         }
     }
 }

@@ -12,7 +12,7 @@ mod limits;
 mod limits_page;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use translator::{Options, Translator};
 use xds_server::{Keeper, Server, ServerOptions, Snapshots};
 
 use crate::commands::serve::Limits;
+use crate::managed::start::Managed;
 
 pub(crate) use cluster::{Cluster, Lease};
 pub(crate) use control::View;
@@ -66,7 +67,11 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
         }
         None => None,
     };
-    let server = Server::new(snapshots.clone(), config.options);
+    let (envoys, options) = match &config.source {
+        Source::Kubernetes(cluster) => open_envoys(cluster, config.state_dir.as_deref(), config.options).await?,
+        Source::Files(_) => (None, config.options),
+    };
+    let server = Server::new(snapshots.clone(), options);
     let mut registry = Registry::default();
     server.metrics().register(&mut registry);
     let limiter = counters.as_ref().map(|service| service.limiter.clone());
@@ -92,7 +97,7 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
             None
         }
         Source::Kubernetes(cluster) => {
-            let (audience, leading) = cluster::start(cluster, &view, &snapshots, batches, over).await?;
+            let (audience, leading) = cluster::start(cluster, &view, &snapshots, envoys, batches, over).await?;
             reporting = Some(leading);
             Some(audience)
         }
@@ -121,6 +126,19 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     }
     admin.abort();
     Ok(())
+}
+
+/// Where Envoys have certificates of ours, they open the xDS port, and nothing else does.
+async fn open_envoys(
+    cluster: &Cluster,
+    state_dir: Option<&Path>,
+    options: ServerOptions,
+) -> anyhow::Result<(Option<Managed>, ServerOptions)> {
+    let Some(settings) = cluster.envoys.clone() else { return Ok((None, options)) };
+    let client = sources::kubernetes::connect().await?;
+    let namespace = cluster.lease.as_ref().and_then(|lease| lease.namespace.clone());
+    let (managed, secured) = Managed::open(client, namespace, settings, &cluster.controllers, state_dir).await?;
+    Ok((Some(managed), secured.unwrap_or(options)))
 }
 
 /// Writes what has changed, until the other end is dropped, and then once more.
