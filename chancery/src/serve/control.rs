@@ -118,11 +118,12 @@ fn replace(translator: &Translator, snapshots: &Snapshots) -> usize {
 /// Logs findings that were not there before.
 fn report(before: &[Diagnostic], now: &[Diagnostic]) {
     for finding in now.iter().filter(|finding| !before.contains(finding)) {
-        let position = finding.place.origin.locate(&finding.place.path);
-        let at = position.map_or_else(
-            || finding.place.origin.file.to_string(),
-            |position| format!("{}:{}:{}", finding.place.origin.file, position.line, position.column),
-        );
+        let origin = &finding.place.origin;
+        let at = match (origin.locate(&finding.place.path), &finding.object) {
+            (Some(position), _) => format!("{}:{}:{}", origin.file, position.line, position.column),
+            (None, Some(object)) => format!("{} of {object}", finding.place.path),
+            (None, None) => origin.file.to_string(),
+        };
         let code = finding.code;
         match finding.severity {
             Severity::Error => tracing::error!(code, at, "{}", finding.message),
