@@ -16,7 +16,17 @@ async fn acknowledged(control: &testkit::Chancery) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_comes_back_is_not_noticed() {
-    let Some(mut server) = start_server().await else { return };
+    comes_back(&[]).await;
+}
+
+/// It forgets its history within seconds and ends every watch soon: what was watched has to be listed again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_forgets_its_history_is_not_noticed() {
+    comes_back(&["--watch-cache=false", "--etcd-compaction-interval=2s", "--min-request-timeout=3"]).await;
+}
+
+async fn comes_back(flags: &[&str]) {
+    let Some(mut server) = start_server(flags).await else { return };
     let app = Echo::start("app").await.unwrap();
     let port = free_port();
     let (control, envoy) = {

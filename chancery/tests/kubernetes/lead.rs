@@ -1,10 +1,10 @@
-//! Two replicas: both serve, one writes; when it is killed, the other does.
+//! Two replicas: both serve, one writes; when it is killed, the other does, and Envoys go over to it.
 
 use std::time::{Duration, Instant};
 
-use testkit::{Echo, free_port};
+use testkit::{Chancery, Echo, Envoy, HttpClient, eventually, free_port};
 
-use crate::world::{World, answers, condition, route, shop};
+use crate::world::{LONG, World, answers, condition, route, shop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_leader_is_killed_the_other_goes_on() {
@@ -20,13 +20,47 @@ async fn when_the_leader_is_killed_the_other_goes_on() {
     let lease = world.get("lease", "chancery").await;
     assert_eq!(lease["spec"]["holderIdentity"], "first");
 
-    let updates = "listener_manager.lds.update_success";
-    let before = envoy.stat(updates).await;
+    let moving = envoy_of_both(&leader, &other).await;
+    let (before, sent) = (updates(&envoy).await, sent(&other).await);
     leader.kill().await.unwrap();
     let killed = Instant::now();
     world.apply(&route("late")).await;
     answers(port, "late.test", 200).await;
     world.status("httproute", "late", "accepted", |s| condition(&s["parents"][0], "Accepted") == "True").await;
     assert!(killed.elapsed() < Duration::from_secs(20), "statuses went on after {:?}", killed.elapsed());
-    assert_eq!(envoy.stat(updates).await, before, "the Envoy of the other replica noticed");
+    assert_eq!(updates(&envoy).await, before, "the Envoy of the other replica noticed");
+    let late = || async {
+        moving.admin("/config_dump?resource=dynamic_route_configs").await.filter(|dump| dump.contains("late.test"))
+    };
+    eventually("the Envoy of the leader goes over", LONG, late).await;
+    let more = self::sent(&other).await - sent;
+    assert!(more < 500, "it has everything and was sent {more} bytes of it again");
+}
+
+/// The bytes of listeners and clusters that a control plane has sent.
+async fn sent(control: &Chancery) -> u64 {
+    let metrics = HttpClient::new(control.admin).get("/metrics").await.unwrap().text();
+    let of = |kind: &str| -> u64 {
+        let name = format!("xds_push_bytes_total{{type=\"{kind}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap()
+    };
+    of("listeners") + of("clusters")
+}
+
+/// An Envoy that knows both and has chosen the first.
+async fn envoy_of_both(first: &Chancery, second: &Chancery) -> Envoy {
+    let also = format!("127.0.0.1:{}", second.xds);
+    let bootstrap = first.bootstrap("replicas/web", &["--xds", &also]).await.unwrap();
+    loop {
+        let envoy = Envoy::start(&bootstrap).await.unwrap();
+        let clients = first.page("/fleet").await.unwrap()["clients"].take();
+        if clients.as_array().is_some_and(|clients| !clients.is_empty()) {
+            return envoy;
+        }
+    }
+}
+
+/// How often an Envoy was told of its listeners and clusters.
+async fn updates(envoy: &Envoy) -> (u64, u64) {
+    (envoy.stat("listener_manager.lds.update_success").await, envoy.stat("cluster_manager.cds.update_success").await)
 }

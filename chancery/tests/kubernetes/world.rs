@@ -31,14 +31,14 @@ pub(crate) fn definition(name: &str) -> String {
 static SHARED: LazyLock<Option<&'static KubeApi>> = LazyLock::new(|| {
     let start = || {
         let runtime = Box::leak(Box::new(tokio::runtime::Runtime::new().unwrap()));
-        runtime.block_on(start_server()).map(|server| &*Box::leak(Box::new(server)))
+        runtime.block_on(start_server(&[])).map(|server| &*Box::leak(Box::new(server)))
     };
     std::thread::spawn(start).join().unwrap()
 });
 
-/// A server with the definitions; none where it was not built.
-pub(crate) async fn start_server() -> Option<KubeApi> {
-    let server = KubeApi::start(&[]).await.unwrap()?;
+/// A server with the definitions and with further flags; none where it was not built.
+pub(crate) async fn start_server(flags: &[&str]) -> Option<KubeApi> {
+    let server = KubeApi::start(flags).await.unwrap()?;
     let definitions: Vec<String> = DEFINITIONS.iter().map(|name| definition(name)).collect();
     server.apply_crds(&definitions.join("\n---\n")).await.unwrap();
     Some(server)
