@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod budgets;
+mod concurrency;
 mod costs;
+mod edits;
 mod gateway;
+mod quotas;
 mod selectors;

@@ -2,6 +2,7 @@
 
 mod ai;
 mod gateway;
+mod limits;
 mod policy;
 mod route;
 
@@ -33,6 +34,7 @@ pub(crate) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
             crate::policy::status::evaluate(id, view)
         }
         Kind::EnvoyProxy => crate::policy::proxy::status(id, view),
+        Kind::QuotaPolicy | Kind::RateLimitPolicy => limits::evaluate(id, view),
         _ => Outcome::default(),
     }
 }
