@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Deserialize;
 use smol_str::SmolStr;
 
 use crate::{Kind, Origin};
@@ -106,9 +107,13 @@ macro_rules! specs {
             pub(crate) fn read(kind: Kind, mut value: serde_json::Value) -> Result<Self, (String, String)> {
                 match kind { $(Kind::$variant => {
                     let root = specs!(@take $root value);
-                    serde_path_to_error::deserialize::<_, $ty>(root.1)
-                        .map(|content| Self::$variant(Box::new(content)))
-                        .map_err(|error| specs!(@error root error))
+                    // Paths cost as much as reading does, and only an error needs one.
+                    let content = <$ty as Deserialize>::deserialize(&root.1);
+                    content.map(|content| Self::$variant(Box::new(content))).or_else(|_| {
+                        serde_path_to_error::deserialize::<_, $ty>(&root.1)
+                            .map(|content| Self::$variant(Box::new(content)))
+                            .map_err(|error| specs!(@error root error))
+                    })
                 })+ }
             }
         }

@@ -48,17 +48,6 @@ impl Gateway {
         .await;
     }
 
-    /// Waits until so much is spent of all counters together, and nothing held any more.
-    pub(crate) async fn settled(&self, spent: u64) {
-        eventually("everything is settled", Duration::from_secs(10), || async {
-            let page = self.control.page("/limits").await.ok()?;
-            let counters = page["counters"].as_array()?;
-            let sum = |field: &str| counters.iter().filter_map(|counter| counter[field].as_u64()).sum::<u64>();
-            (sum("reserved") == 0 && sum("spent") == spent).then_some(())
-        })
-        .await;
-    }
-
     /// What a user has spent, by the rule's number in its policy, once nothing is held any more.
     pub(crate) async fn spent(&self, user: &str) -> Vec<(usize, u64)> {
         let contains = format!("user-id%3D{user}");

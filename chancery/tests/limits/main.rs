@@ -3,9 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod budgets;
-mod concurrency;
 mod costs;
-mod edits;
 mod gateway;
-mod quotas;
 mod selectors;

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::shared::{SecretRef, TlsParameters};
 use crate::gateway::{LocalObjectReference, WellKnownCaCertificates};
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendSpec {
     #[serde(default, rename = "type")]
@@ -62,7 +63,7 @@ pub struct UnixEndpoint {
     pub path: SmolStr,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendTls {
     #[serde(default)]
@@ -73,4 +74,18 @@ pub struct BackendTls {
     pub insecure_skip_verify: Option<bool>,
     #[serde(default)]
     pub sni: Option<SmolStr>,
+    #[serde(default, rename = "autoSNIFromEndpointHostname")]
+    pub auto_sni_from_endpoint_hostname: Option<bool>,
+    #[serde(default)]
+    pub client_certificate_ref: Option<SecretRef>,
+    #[serde(flatten)]
+    pub parameters: TlsParameters,
+}
+
+impl BackendEndpoint {
+    /// The name that a server there goes by, where it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.hostname.as_deref().or_else(|| self.fqdn.as_ref().map(|fqdn| fqdn.hostname.as_str()))
+    }
 }

@@ -26,7 +26,6 @@ mod kgateway;
 mod local_reply;
 mod pool;
 mod pre_route;
-mod quota;
 mod tables;
 mod wishes;
 
@@ -35,7 +34,6 @@ pub(crate) use backends::{problem as backend_problem, resolve as resolve_share};
 pub(crate) use cluster::{complete as complete_cluster, discovery, localities, makes};
 pub(crate) use costs::{COSTS, Costs, problems as cost_problems};
 pub(crate) use credentials::unsupported as unsupported_credential;
-pub(crate) use expression::to_lua as cost_expression;
 pub(crate) use filters::{METADATA, install_model, install_on_demand, install_other, install_usage};
 pub(crate) use host::{HostModels, Listed, evaluate as evaluate_host, evaluate_list};
 pub(crate) use kgateway::token as kgateway_token;

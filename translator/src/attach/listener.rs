@@ -1,6 +1,6 @@
 //! One listener by itself: protocol, kinds of route, certificates.
 
-use kinds::gateway::{GatewaySpec, Listener, TlsMode};
+use kinds::gateway::{FrontendValidationMode, GatewaySpec, Listener, TlsMode};
 use kinds::{FieldPath, Kind, Object, ObjectId};
 
 use super::plan::PlannedListener;
@@ -26,6 +26,9 @@ pub(crate) struct ListenerProblem {
     pub reason: &'static str,
     pub message: String,
     pub path: FieldPath,
+    /// Whether the listener cannot be served. One with a forbidden kind of route beside allowed ones, or with one bad
+    /// certificate beside good ones, can.
+    pub fatal: bool,
 }
 
 impl ListenerProblem {
@@ -35,18 +38,17 @@ impl ListenerProblem {
         path: FieldPath,
         message: impl Into<String>,
     ) -> Self {
-        Self { condition, reason, message: message.into(), path }
+        let fatal = matches!(condition, "Accepted" | "Conflicted");
+        Self { condition, reason, message: message.into(), path, fatal }
     }
+}
 
-    /// A listener with a forbidden kind of route beside allowed ones, or one bad certificate beside good ones, works.
-    pub(crate) fn fatal(&self) -> bool {
-        self.condition == "Accepted"
-            || self.condition == "Conflicted"
-            || self.reason == "InvalidCertificateRef"
-            || self.reason == "RefNotPermitted"
-            || self.reason == "InvalidCACertificateRef"
-            || self.reason == "InvalidCACertificateKind"
-    }
+/// Whose certificates clients may show.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ClientValidation {
+    pub authorities: SecretId,
+    /// Clients without a certificate, or with any, are let in all the same.
+    pub insecure_fallback: bool,
 }
 
 impl Protocol {
@@ -97,8 +99,8 @@ pub(crate) fn plan(
     let kinds = allowed_kinds(written, protocol, &path, &mut problems);
     let certificates =
         if protocol.terminates_tls() { certificates(owner, written, &path, view, &mut problems) } else { Vec::new() };
-    let client_authorities =
-        if protocol.terminates_tls() { client_authorities(gateway, written.port, view, &mut problems) } else { None };
+    let client_validation =
+        if protocol.terminates_tls() { client_validation(gateway, written.port, view, &mut problems) } else { None };
     PlannedListener {
         id,
         port: PortId { number: written.port, udp: protocol == Protocol::Udp },
@@ -107,7 +109,7 @@ pub(crate) fn plan(
         allowed: written.allowed_routes.clone().unwrap_or_default(),
         kinds,
         certificates,
-        client_authorities,
+        client_validation,
         tls: written.tls.clone(),
         problems,
         path,
@@ -151,10 +153,12 @@ fn certificates(
     let count = written.tls.as_ref().map_or(0, |tls| tls.certificate_refs.len());
     if count == 0 {
         let message = "a listener that terminates TLS needs a certificate";
-        problems.push(ListenerProblem::new("ResolvedRefs", "InvalidCertificateRef", refs, message));
+        let problem = ListenerProblem::new("ResolvedRefs", "InvalidCertificateRef", refs, message);
+        problems.push(ListenerProblem { fatal: true, ..problem });
         return Vec::new();
     }
     let mut found = Vec::new();
+    let mut bad = Vec::new();
     for index in 0..count {
         let path = refs.index(index);
         let Some(edge) = view.reference(owner, path.as_str()) else { continue };
@@ -173,26 +177,26 @@ fn certificates(
             (target, Verdict::NotFound) => ("InvalidCertificateRef", format!("{target} does not exist")),
             (target, _) => ("InvalidCertificateRef", format!("{target} cannot hold a certificate: only a Secret can")),
         };
-        problems.push(ListenerProblem::new("ResolvedRefs", problem.0, path, problem.1));
+        bad.push(ListenerProblem::new("ResolvedRefs", problem.0, path, problem.1));
     }
-    if !found.is_empty() {
+    for problem in &mut bad {
         // One good certificate is enough to serve; the condition still names the bad ones.
-        for problem in problems.iter_mut().filter(|problem| problem.condition == "ResolvedRefs") {
-            if problem.reason == "InvalidCertificateRef" {
-                problem.reason = "PartiallyInvalidCertificateRef";
-            }
+        problem.fatal = found.is_empty();
+        if !problem.fatal && problem.reason == "InvalidCertificateRef" {
+            problem.reason = "PartiallyInvalidCertificateRef";
         }
     }
+    problems.append(&mut bad);
     found
 }
 
-/// The authorities that a Gateway names for the clients of a port.
-fn client_authorities(
+/// What a Gateway asks of the certificates of a port's clients.
+fn client_validation(
     gateway: &Object,
     port: u16,
     view: &View<'_>,
     problems: &mut Vec<ListenerProblem>,
-) -> Option<SecretId> {
+) -> Option<ClientValidation> {
     let frontend = gateway.spec::<GatewaySpec>()?.tls.as_ref()?.frontend.as_ref()?;
     let base = FieldPath::from("spec.tls.frontend");
     let per_port = frontend.per_port.iter().enumerate().find(|(_, entry)| entry.port == port);
@@ -204,7 +208,11 @@ fn client_authorities(
     let mut found = Vec::new();
     for index in 0..validation.ca_certificate_refs.len() {
         let path = refs.index(index);
-        let Some(edge) = view.reference(&gateway.id, path.as_str()) else { continue };
+        let Some(edge) = view.reference(&gateway.id, path.as_str()) else {
+            let message = "only a ConfigMap or a Secret can hold authorities";
+            problems.push(ListenerProblem::new("ResolvedRefs", "InvalidCACertificateKind", path, message));
+            continue;
+        };
         let problem = match (&edge.target, edge.verdict) {
             (Target::Object(id), Verdict::Allowed) => match crate::render::secret::authority_problem(id, view) {
                 None => {
@@ -219,5 +227,12 @@ fn client_authorities(
         };
         problems.push(ListenerProblem::new("ResolvedRefs", problem.0, path, problem.1));
     }
-    (!found.is_empty()).then_some(SecretId::Authorities(found))
+    if found.is_empty() {
+        // Nobody could prove anything to this listener, and letting everyone in is not what was asked for.
+        let message = "none of the authorities of client certificates is good";
+        problems.push(ListenerProblem::new("Accepted", "NoValidCACertificate", refs, message));
+        return None;
+    }
+    let insecure_fallback = validation.mode == FrontendValidationMode::AllowInsecureFallback;
+    Some(ClientValidation { authorities: SecretId::Authorities(found), insecure_fallback })
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use smol_str::SmolStr;
 
-pub(crate) use listener::{ListenerProblem, Protocol};
+pub(crate) use listener::{ClientValidation, ListenerProblem, Protocol};
 pub(crate) use parents::{Parent, Parents, evaluate as evaluate_parents, gateway_of, parent_refs};
 pub(crate) use plan::{Plan, PlannedListener, evaluate as evaluate_plan};
 
@@ -23,4 +23,10 @@ use crate::names::HcmId;
 pub(crate) fn isolated_hosts(view: &View<'_>, hcm: &HcmId) -> BTreeSet<SmolStr> {
     let plan = view.made::<Plan>(UnitId::Plan(hcm.gateway.clone()));
     plan.map(|plan| plan.listener_hosts(hcm)).unwrap_or_default()
+}
+
+/// The hostnames of other listeners that a connection of this one may be misused for.
+pub(crate) fn misdirected_hosts(view: &View<'_>, hcm: &HcmId) -> BTreeSet<SmolStr> {
+    let plan = view.made::<Plan>(UnitId::Plan(hcm.gateway.clone()));
+    plan.map(|plan| plan.misdirected_hosts(hcm)).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use kinds::{FieldPath, Kind, Object, ObjectId};
 use smol_str::SmolStr;
 
 use super::hostname;
-use super::listener::{self, ListenerProblem, Protocol};
+use super::listener::{self, ClientValidation, ListenerProblem, Protocol};
 use crate::engine::{Outcome, PortId, Product, UnitId, View};
 use crate::graph::Role;
 use crate::names::{GuardSort, HcmId, ListenerId, SecretId, Shard};
@@ -36,8 +36,8 @@ pub(crate) struct PlannedListener {
     /// The kinds of route it takes: what its protocol can do and its author allows.
     pub kinds: Vec<Kind>,
     pub certificates: Vec<SecretId>,
-    /// Authorities of client certificates; none where clients need none.
-    pub client_authorities: Option<SecretId>,
+    /// None where clients need no certificate.
+    pub client_validation: Option<ClientValidation>,
     pub tls: Option<ListenerTls>,
     pub problems: Vec<ListenerProblem>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct PlannedListener {
 impl PlannedListener {
     /// Whether the listener is part of the configuration at all.
     pub(crate) fn usable(&self) -> bool {
-        !self.problems.iter().any(ListenerProblem::fatal)
+        !self.problems.iter().any(|problem| problem.fatal)
     }
 
     /// Whether all that it lacks is what it refers to.
@@ -78,12 +78,23 @@ impl Plan {
         self.of_hcm(hcm).filter_map(|listener| listener.hostname.clone()).collect()
     }
 
+    /// Hostnames of the other HTTPS listeners of the port: a request for one of them that comes over a connection of this
+    /// listener has been misdirected.
+    pub(crate) fn misdirected_hosts(&self, hcm: &HcmId) -> BTreeSet<SmolStr> {
+        let Some(id) = &hcm.listener else { return BTreeSet::new() };
+        let own = self.listener(id).and_then(|listener| listener.hostname.as_ref());
+        let others = self
+            .usable_http()
+            .filter(|other| other.protocol == Protocol::Https && other.port.number == hcm.port && other.id != *id);
+        others.filter_map(|other| other.hostname.clone()).filter(|hostname| Some(hostname) != own).collect()
+    }
+
     /// Whether requests for a host are another, more specific listener's on the same port.
     pub(crate) fn owned_by_other(&self, listener: &PlannedListener, host: &str) -> bool {
-        let hcm = listener.hcm();
         let mine = hostname::specificity(listener.hostname.as_deref());
-        self.of_hcm(&hcm).any(|other| {
+        self.usable_http().any(|other| {
             other.id != listener.id
+                && other.port == listener.port
                 && hostname::specificity(other.hostname.as_deref()) < mine
                 && other.hostname.as_deref().is_some_and(|name| name == host || hostname::covers(name, host))
         })
@@ -154,8 +165,7 @@ fn written_listeners<'a>(
     let path = |index| FieldPath::from("spec.listeners").index(index);
     let own = spec.listeners.iter().enumerate().map(|(index, l)| (gateway.id.clone(), l, path(index)));
     let mut all: Vec<_> = own.collect();
-    let mut sets: Vec<_> =
-        view.referrers(&gateway.id, Role::Parent).into_iter().filter(|id| id.kind == Kind::ListenerSet).collect();
+    let mut sets = view.referrers_of(&gateway.id, Role::Parent, Kind::ListenerSet);
     sets.retain(|id| super::listener_set::allowed(gateway, spec, id, view));
     let mut sets: Vec<&Object> = sets.iter().filter_map(|id| view.object(id)).map(AsRef::as_ref).collect();
     sets.sort_by(|a, b| a.age_order().cmp(&b.age_order()));

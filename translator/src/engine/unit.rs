@@ -160,8 +160,6 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         | Kind::GatewayParameters
         | Kind::InferenceService
         | Kind::EnvoyPatchPolicy
-        | Kind::QuotaPolicy
-        | Kind::RateLimitPolicy
         | Kind::EnvoyExtensionPolicy => vec![UnitId::Status(id.clone())],
         Kind::ReferenceGrant
         | Kind::Service
@@ -171,8 +169,10 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         | Kind::Namespace
         | Kind::Pod
         | Kind::HttpRouteFilter
+        | Kind::QuotaPolicy
         | Kind::InferenceObjective
-        | Kind::LlmInferenceService => Vec::new(),
+        | Kind::LlmInferenceService
+        | Kind::RateLimitPolicy => Vec::new(),
     }
 }
 

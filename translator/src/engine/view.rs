@@ -60,6 +60,12 @@ impl<'a> View<'a> {
         self.world.graph.incoming(id, role)
     }
 
+    /// Those of one kind.
+    pub(crate) fn referrers_of(&self, id: &ObjectId, role: Role, kind: Kind) -> Vec<ObjectId> {
+        self.read(Fact::Incoming(id.clone(), role));
+        self.world.graph.incoming_of(id, role, kind)
+    }
+
     /// The objects of a kind, in a namespace or in all of them, sorted.
     pub(crate) fn members(&self, kind: Kind, namespace: Option<&str>) -> Vec<&'a ObjectId> {
         self.read(Fact::Members(kind, namespace.map(SmolStr::new)));

@@ -43,6 +43,8 @@ pub struct Edge {
     pub path: SmolStr,
     pub target: Target,
     pub verdict: Verdict,
+    /// The place among the references of its source.
+    position: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub enum Verdict {
 pub struct Graph {
     graph: StableDiGraph<Node, Edge>,
     nodes: FxHashMap<ObjectId, NodeIndex>,
+    /// Who refers to an object in a role, and how often: a Gateway's routes are not to be gone through for its policies.
+    referrers: FxHashMap<(NodeIndex, Role), BTreeMap<ObjectId, u32>>,
     /// References to kinds that cannot be a node.
     unsupported: FxHashMap<ObjectId, Vec<Edge>>,
     grants: Grants,
@@ -96,19 +100,23 @@ impl Graph {
     pub(crate) fn outgoing(&self, id: &ObjectId) -> Vec<&Edge> {
         let Some(node) = self.nodes.get(id) else { return Vec::new() };
         let mut edges: Vec<_> = self.graph.edges(*node).map(|edge| edge.weight()).collect();
-        // All of an object's edges are added at once, and petgraph lists the newest first.
-        edges.reverse();
+        edges.sort_unstable_by_key(|edge| edge.position);
         edges.extend(self.unsupported.get(id).into_iter().flatten());
         edges
     }
 
     pub(crate) fn incoming(&self, id: &ObjectId, role: Role) -> Vec<ObjectId> {
-        let Some(node) = self.nodes.get(id) else { return Vec::new() };
-        let edges = self.graph.edges_directed(*node, Direction::Incoming).filter(|edge| edge.weight().role == role);
-        let mut sources: Vec<_> = edges.map(|edge| self.graph[edge.source()].id.clone()).collect();
-        sources.sort_unstable();
-        sources.dedup();
-        sources
+        self.sources(id, role).into_iter().flat_map(BTreeMap::keys).cloned().collect()
+    }
+
+    pub(crate) fn incoming_of(&self, id: &ObjectId, role: Role, kind: Kind) -> Vec<ObjectId> {
+        let first = ObjectId { kind, namespace: SmolStr::default(), name: SmolStr::default() };
+        let sources = self.sources(id, role).into_iter().flat_map(|sources| sources.range(first.clone()..));
+        sources.map(|(source, _)| source).take_while(|source| source.kind == kind).cloned().collect()
+    }
+
+    fn sources(&self, id: &ObjectId, role: Role) -> Option<&BTreeMap<ObjectId, u32>> {
+        self.referrers.get(&(*self.nodes.get(id)?, role))
     }
 
     pub(crate) fn permits(&self, source: &ObjectId, target: &ObjectId) -> bool {
@@ -141,57 +149,80 @@ impl Graph {
 
     fn set_references(&mut self, source: NodeIndex, references: Vec<Reference>, changed: &mut Vec<Fact>) {
         let id = self.graph[source].id.clone();
-        let mut before: Vec<(EdgeIndex, NodeIndex)> =
+        let before: Vec<(EdgeIndex, NodeIndex)> =
             self.graph.edges(source).map(|edge| (edge.id(), edge.target())).collect();
-        // petgraph lists the newest edge first.
-        before.reverse();
-        let had_unsupported = self.unsupported.remove(&id);
-        if before.is_empty() && had_unsupported.is_none() && references.is_empty() {
-            return;
-        }
-        let same = had_unsupported.is_none()
-            && before.len() == references.len()
-            && before.iter().zip(&references).all(|((edge, target), reference)| {
-                let edge = &self.graph[*edge];
-                edge.role == reference.role
-                    && edge.path == reference.path
-                    && reference.target == Target::Object(self.graph[*target].id.clone())
-            });
-        if same {
-            return;
-        }
+        let had_unsupported = self.unsupported.remove(&id).unwrap_or_default();
+        // What stands as it stood is left alone: a route that gets another backend costs nothing at its Gateway.
+        let mut new: Vec<(u32, Reference)> = (0..).zip(references).collect();
+        let mut gone = Vec::new();
         for (edge, target) in before {
-            let target_id = self.graph[target].id.clone();
-            if let Some(edges) = self.crossing.get_mut(&target_id.namespace) {
-                edges.remove(&edge);
+            let stood = &self.graph[edge];
+            let stands = new.iter().position(|(position, reference)| {
+                *position == stood.position
+                    && reference.role == stood.role
+                    && reference.path == stood.path
+                    && reference.target == stood.target
+            });
+            match stands {
+                Some(at) => drop(new.swap_remove(at)),
+                None => gone.push((edge, target)),
             }
-            if let Some(edge) = self.graph.remove_edge(edge) {
-                changed.push(Fact::Incoming(target_id, edge.role));
-            }
-            self.forget_if_unneeded(target);
         }
+        new.sort_unstable_by_key(|(position, _)| *position);
         let mut unsupported = Vec::new();
-        for Reference { role, path, target } in references {
+        let any_gone = !gone.is_empty();
+        let mut any_new = false;
+        for (edge, target) in gone {
+            self.remove_edge(edge, target, &id, changed);
+        }
+        for (position, Reference { role, path, target }) in new {
             match &target {
                 Target::Object(target_id) => {
+                    any_new = true;
                     let target_id = target_id.clone();
                     let node = self.node(&target_id);
                     let verdict = self.decide(&id, role, &target_id);
-                    let edge = self.graph.add_edge(source, node, Edge { role, path, target, verdict });
+                    let edge = self.graph.add_edge(source, node, Edge { role, path, target, verdict, position });
+                    *self.referrers.entry((node, role)).or_default().entry(id.clone()).or_default() += 1;
                     if reference::needs_grant(role) && target_id.namespace != id.namespace {
                         self.crossing.entry(target_id.namespace.clone()).or_default().insert(edge);
                     }
                     changed.push(Fact::Incoming(target_id, role));
                 }
                 Target::Unsupported { .. } => {
-                    unsupported.push(Edge { role, path, target, verdict: Verdict::NotSupported });
+                    unsupported.push(Edge { role, path, target, verdict: Verdict::NotSupported, position });
                 }
             }
         }
+        let same = !any_gone && !any_new && unsupported == had_unsupported;
         if !unsupported.is_empty() {
             self.unsupported.insert(id.clone(), unsupported);
         }
-        changed.push(Fact::Outgoing(id));
+        if !same {
+            changed.push(Fact::Outgoing(id));
+        }
+    }
+
+    fn remove_edge(&mut self, edge: EdgeIndex, target: NodeIndex, source: &ObjectId, changed: &mut Vec<Fact>) {
+        let target_id = self.graph[target].id.clone();
+        if let Some(edges) = self.crossing.get_mut(&target_id.namespace) {
+            edges.remove(&edge);
+        }
+        if let Some(edge) = self.graph.remove_edge(edge) {
+            if let Some(sources) = self.referrers.get_mut(&(target, edge.role)) {
+                if let Some(count) = sources.get_mut(source) {
+                    *count -= 1;
+                    if *count == 0 {
+                        sources.remove(source);
+                    }
+                }
+                if sources.is_empty() {
+                    self.referrers.remove(&(target, edge.role));
+                }
+            }
+            changed.push(Fact::Incoming(target_id, edge.role));
+        }
+        self.forget_if_unneeded(target);
     }
 
     fn decide(&self, source: &ObjectId, role: Role, target: &ObjectId) -> Verdict {

@@ -119,7 +119,7 @@ impl References<'_> {
         }
     }
 
-    fn secret(&mut self, role: Role, path: &FieldPath, r: &SecretRef) {
+    pub(super) fn secret(&mut self, role: Role, path: &FieldPath, r: &SecretRef) {
         let kind = r.kind.as_deref().unwrap_or("Secret");
         self.add(role, path, r.group.as_deref().unwrap_or_default(), kind, r.namespace.as_deref(), &r.name);
     }

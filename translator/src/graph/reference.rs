@@ -3,6 +3,7 @@
 use std::fmt;
 
 use kinds::core::EndpointSlice;
+use kinds::envoy_gateway::{BackendSpec, HttpRouteFilterSpec};
 use kinds::gateway::{
     BackendRef, BackendTlsPolicySpec, GatewaySpec, GrpcRouteSpec, HttpRouteFilter, HttpRouteSpec, ListenerSetSpec,
     ListenerTls, ParentReference, TcpRouteSpec, TlsRouteSpec, UdpRouteSpec,
@@ -120,7 +121,7 @@ fn fits(role: Role, kind: Kind) -> bool {
         Role::Slice => kind == Kind::Service,
         Role::Credentials => matches!(kind, Kind::Secret | Kind::BackendSecurityPolicy),
         Role::Content => matches!(kind, Kind::ConfigMap | Kind::Secret),
-        Role::Parameters => kind == Kind::EnvoyProxy,
+        Role::Parameters => matches!(kind, Kind::EnvoyProxy | Kind::GatewayParameters),
     }
 }
 
@@ -148,9 +149,7 @@ impl References<'_> {
             | Kind::InferencePool
             | Kind::KgatewayBackend
             | Kind::EnvoyPatchPolicy
-            | Kind::EnvoyExtensionPolicy
-            | Kind::QuotaPolicy
-            | Kind::RateLimitPolicy => self.of_ai(),
+            | Kind::EnvoyExtensionPolicy => self.of_ai(),
             Kind::HttpRoute => self.of_http_route(),
             Kind::GrpcRoute => self.of_grpc_route(),
             Kind::TlsRoute => {
@@ -166,6 +165,8 @@ impl References<'_> {
                 self.of_l4_route(&spec.parent_refs, spec.rules.iter().map(|rule| rule.backend_refs.as_slice()));
             }
             Kind::BackendTlsPolicy => self.of_backend_tls_policy(),
+            Kind::Backend => self.of_backend(),
+            Kind::HttpRouteFilter => self.of_http_route_filter(),
             Kind::EndpointSlice => self.of_endpoint_slice(),
             Kind::GatewayClass => self.of_gateway_class(),
             Kind::SecurityPolicy => self.of_security_policy(),
@@ -320,6 +321,28 @@ impl References<'_> {
         let base = FieldPath::from("spec.validation.caCertificateRefs");
         for (index, r) in spec.validation.ca_certificate_refs.iter().enumerate() {
             self.add(Role::Authorities, &base.index(index), &r.group, &r.kind, None, &r.name);
+        }
+    }
+
+    fn of_http_route_filter(&mut self) {
+        let Some(spec) = self.source.spec::<HttpRouteFilterSpec>() else { return };
+        let body = spec.direct_response.as_ref().and_then(|answer| answer.body.as_ref());
+        if let Some(r) = body.and_then(|body| body.value_ref.as_ref()) {
+            let path = FieldPath::from("spec.directResponse.body.valueRef");
+            self.add(Role::Content, &path, &r.group, &r.kind, None, &r.name);
+        }
+    }
+
+    fn of_backend(&mut self) {
+        let Some(tls) = self.source.spec::<BackendSpec>().and_then(|spec| spec.tls.as_ref()) else { return };
+        let base = FieldPath::from("spec.tls");
+        for (index, r) in tls.ca_certificate_refs.iter().enumerate() {
+            let path = base.field("caCertificateRefs").index(index);
+            self.add(Role::Authorities, &path, &r.group, &r.kind, None, &r.name);
+        }
+        if let Some(r) = &tls.client_certificate_ref {
+            let path = base.field("clientCertificateRef");
+            self.secret(Role::Certificate, &path, r);
         }
     }
 

@@ -30,8 +30,7 @@ fn policies<'a>(gateway: &ObjectId, view: &View<'a>) -> Vec<(&'a Object, &'a Env
 }
 
 fn find<'a>(gateway: &ObjectId, view: &View<'a>) -> Vec<(&'a Object, &'a EnvoyPatchPolicySpec)> {
-    let referrers = view.referrers(gateway, Role::PolicyTarget);
-    let ids = referrers.into_iter().filter(|id| id.kind == Kind::EnvoyPatchPolicy);
+    let ids = view.referrers_of(gateway, Role::PolicyTarget, Kind::EnvoyPatchPolicy).into_iter();
     let mut found: Vec<(&Object, &EnvoyPatchPolicySpec)> = ids
         .filter_map(|id| {
             let object: &Object = view.object(&id)?;

@@ -158,7 +158,16 @@ fn speaks_http2(id: &ClusterId, view: &View<'_>) -> bool {
         let port = service.spec.ports.iter().find(|port| Some(port.port) == id.port)?;
         Some(matches!(port.app_protocol.as_deref()?, "kubernetes.io/h2c" | "grpc" | "h2c" | "http2"))
     };
-    id.http2 || (id.backend.kind == Kind::Service && by_port().unwrap_or(false))
+    let by_backend = || {
+        let backend = view.spec::<BackendSpec>(&id.backend)?;
+        Some(backend.app_protocols.iter().any(|protocol| protocol.ends_with("/h2c")))
+    };
+    let said = match id.backend.kind {
+        Kind::Service => by_port(),
+        Kind::Backend => by_backend(),
+        _ => None,
+    };
+    id.http2 || said.unwrap_or(false)
 }
 
 pub(super) fn http2() -> BTreeMap<String, xds_api::google::protobuf::Any> {

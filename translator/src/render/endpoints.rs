@@ -107,7 +107,11 @@ fn of_backend(id: &ObjectId, view: &View<'_>) -> Zones {
             continue;
         };
         let zone = endpoint.zone.clone().unwrap_or_default();
-        zones.entry(SmolStr::new(&zone)).or_default().insert(key, at(address, HealthStatus::Unknown));
+        let mut at = at(address, HealthStatus::Unknown);
+        if let (Some(name), Some(HostIdentifier::Endpoint(server))) = (endpoint.name(), &mut at.host_identifier) {
+            name.clone_into(&mut server.hostname);
+        }
+        zones.entry(SmolStr::new(&zone)).or_default().insert(key, at);
     }
     zones
 }

@@ -107,12 +107,11 @@ fn scoped_routes() -> ScopedRoutes {
 }
 
 /// Headers by which our own filters speak to each other.
-const CLIENTS_MAY_NOT: [&str; 8] = [
+const CLIENTS_MAY_NOT: [&str; 7] = [
     "x-ai-eg-model",
     "x-chancery-api",
     "x-chancery-edits",
     "x-chancery-share",
-    "x-chancery-skip",
     "x-gateway-destination-endpoint",
     "x-gateway-destination-endpoint-served",
     "x-gateway-destination-endpoint-subset",

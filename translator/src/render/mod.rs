@@ -1,5 +1,6 @@
 //! Envoy resources: one file for each sort, and one for each filter.
 
+pub(crate) mod backend_tls;
 pub(crate) mod build;
 pub(crate) mod cel;
 pub(crate) mod cluster;

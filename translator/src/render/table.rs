@@ -4,7 +4,7 @@
 //! a copy of its neighbours. [`RawTable`] and [`RawHost`] have the field numbers of Envoy's `RouteConfiguration` and
 //! `VirtualHost`, with the routes as opaque bytes; a test holds that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use prost::Message;
@@ -44,6 +44,7 @@ struct RawHost {
 pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
     let mut by_model: BTreeMap<SmolStr, (bool, Vec<RankedRoute>)> = BTreeMap::new();
     let mut hosts: BTreeMap<SmolStr, Vec<&RankedRoute>> = BTreeMap::new();
+    let mut misdirected = BTreeSet::new();
     for unit in view.demanders() {
         match unit {
             UnitId::Attached(..) => {
@@ -69,6 +70,9 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
                         hosts.entry(host).or_default();
                     }
                 }
+                if shard == Shard::Default {
+                    misdirected = crate::attach::misdirected_hosts(view, hcm);
+                }
             }
             _ => {}
         }
@@ -76,12 +80,19 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
     for (host, (_, routes)) in &by_model {
         hosts.entry(host.clone()).or_default().extend(routes);
     }
+    for host in &misdirected {
+        hosts.entry(host.clone()).or_default();
+    }
     let name = hcm.table_name(shard);
     let virtual_hosts = hosts.into_iter().map(|(host, mut routes)| {
+        if misdirected.contains(&host) {
+            let routes = vec![always("misdirected", MISDIRECTED)];
+            return RawHost { name: host.to_string(), domains: vec![host.to_string()], routes };
+        }
         routes.sort_by(|a, b| a.precedence.cmp(&b.precedence));
         let routes = routes.into_iter().map(|route| route.body.clone());
         // A host with a table of its own never falls through to wildcard hostnames.
-        let last = (shard != Shard::Default).then(not_found);
+        let last = (shard != Shard::Default).then(|| always("not-found", 404));
         RawHost { name: host.to_string(), domains: vec![host.to_string()], routes: routes.chain(last).collect() }
     });
     let table = RawTable {
@@ -93,15 +104,18 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
     Product::Resource(Resource::encode(ResourceType::RouteConfiguration, &name, &table)).into()
 }
 
-fn not_found() -> Bytes {
+/// A client that shares a connection among hosts is told to open another.
+const MISDIRECTED: u32 = 421;
+
+fn always(name: &str, status: u32) -> Bytes {
     let route = Route {
-        name: "not-found".to_owned(),
+        name: name.to_owned(),
         r#match: Some(RouteMatch {
             path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
             ..RouteMatch::default()
         }),
         metadata: Some(table_fallback::marker()),
-        action: Some(Action::DirectResponse(DirectResponseAction { status: 404, ..DirectResponseAction::default() })),
+        action: Some(Action::DirectResponse(DirectResponseAction { status, ..DirectResponseAction::default() })),
         ..Route::default()
     };
     route.encode_to_vec().into()

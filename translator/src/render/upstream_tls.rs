@@ -4,7 +4,7 @@ use kinds::gateway::{BackendTlsPolicySpec, SubjectAltName, WellKnownCaCertificat
 use kinds::{FieldPath, Kind, Object, ObjectId};
 use xds_api::any;
 use xds_api::envoy::config::cluster::v3::Cluster;
-use xds_api::envoy::config::core::v3::{TransportSocket, transport_socket};
+use xds_api::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
 use xds_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -26,13 +26,16 @@ pub(crate) fn apply(
     demands: &mut Vec<UnitId>,
     view: &View<'_>,
 ) {
-    let Some(policy) = policy_for(id, view) else { return };
+    let Some(policy) = policy_for(id, view) else {
+        return super::backend_tls::apply(&id.backend, cluster, gateway, demands, view);
+    };
     let Some(spec) = policy.spec::<BackendTlsPolicySpec>() else { return };
     let system = matches!(spec.validation.well_known_ca_certificates, Some(WellKnownCaCertificates::System));
     let authorities = if system { Some(SecretId::SystemAuthorities) } else { authorities(policy, spec, view) };
-    // Without authorities nothing can be trusted: the name of a secret that never comes keeps the cluster from sending
-    // anything unverified.
-    let authorities = authorities.unwrap_or(SecretId::Authorities(Vec::new()));
+    let Some(authorities) = authorities else {
+        cluster.transport_socket = Some(trusts_nobody(&spec.validation.hostname));
+        return;
+    };
     demands.push(UnitId::Secret(gateway.clone(), authorities.clone()));
     let mut common = CommonTlsContext::default();
     let certificate = crate::policy::proxy::backend_tls::apply(gateway, &mut common, view);
@@ -43,12 +46,26 @@ pub(crate) fn apply(
 /// TLS to a server that the roots of the machine vouch for by its name.
 pub(crate) fn by_system_roots(hostname: &str, gateway: &ObjectId, demands: &mut Vec<UnitId>) -> TransportSocket {
     demands.push(UnitId::Secret(gateway.clone(), SecretId::SystemAuthorities));
-    let name = SubjectAltNameMatcher {
+    socket(&SecretId::SystemAuthorities, vec![dns_name(hostname)], hostname, CommonTlsContext::default())
+}
+
+pub(super) fn dns_name(hostname: &str) -> SubjectAltNameMatcher {
+    SubjectAltNameMatcher {
         san_type: SanType::Dns as i32,
         matcher: Some(exactly(hostname)),
         ..SubjectAltNameMatcher::default()
+    }
+}
+
+/// Without authorities no server can prove who it is, and nothing is to be sent to one that has not: a certificate with
+/// this hash does not exist, so every handshake ends before a request is sent.
+fn trusts_nobody(sni: &str) -> TransportSocket {
+    let nobody = CertificateValidationContext { verify_certificate_hash: vec!["0".repeat(64)], ..Default::default() };
+    let common = CommonTlsContext {
+        validation_context_type: Some(ValidationContextType::ValidationContext(nobody)),
+        ..CommonTlsContext::default()
     };
-    socket(&SecretId::SystemAuthorities, vec![name], hostname, CommonTlsContext::default())
+    with_context(common, sni)
 }
 
 fn socket(
@@ -67,11 +84,21 @@ fn socket(
         ..CombinedCertificateValidationContext::default()
     });
     common.validation_context_type = Some(validation);
-    let context =
-        UpstreamTlsContext { common_tls_context: Some(common), sni: sni.to_owned(), ..UpstreamTlsContext::default() };
+    with_context(common, sni)
+}
+
+fn with_context(common: CommonTlsContext, sni: &str) -> TransportSocket {
+    transport_socket(&UpstreamTlsContext {
+        common_tls_context: Some(common),
+        sni: sni.to_owned(),
+        ..UpstreamTlsContext::default()
+    })
+}
+
+pub(super) fn transport_socket(context: &UpstreamTlsContext) -> TransportSocket {
     TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),
+        config_type: Some(ConfigType::TypedConfig(any(context))),
     }
 }
 
@@ -79,10 +106,7 @@ fn socket(
 pub(crate) fn policy_for<'a>(id: &ClusterId, view: &View<'a>) -> Option<&'a Object> {
     let port_name = port_name(id, view);
     let mut candidates: Vec<(bool, &Object)> = Vec::new();
-    for referrer in view.referrers(&id.backend, Role::PolicyTarget) {
-        if referrer.kind != Kind::BackendTlsPolicy {
-            continue;
-        }
+    for referrer in view.referrers_of(&id.backend, Role::PolicyTarget, Kind::BackendTlsPolicy) {
         let Some(object) = view.object(&referrer) else { continue };
         let Some(spec) = object.spec::<BackendTlsPolicySpec>() else { continue };
         let target = spec.target_refs.iter().filter(|target| target.name == id.backend.name);
@@ -105,18 +129,39 @@ fn port_name(id: &ClusterId, view: &View<'_>) -> Option<String> {
 }
 
 fn authorities(policy: &Object, spec: &BackendTlsPolicySpec, view: &View<'_>) -> Option<SecretId> {
-    let path = FieldPath::from("spec.validation.caCertificateRefs");
-    let good = (0..spec.validation.ca_certificate_refs.len()).filter_map(|index| {
-        let edge = view.reference(&policy.id, path.index(index).as_str())?;
-        match (&edge.target, edge.verdict) {
-            (Target::Object(id), Verdict::Allowed) if super::secret::authority_problem(id, view).is_none() => {
-                Some(id.clone())
-            }
-            _ => None,
-        }
-    });
-    let good: Vec<_> = good.collect();
+    let verdicts = authority_verdicts(policy, spec, view).into_iter();
+    let good: Vec<_> = verdicts.filter_map(|(_, verdict)| verdict.ok()).collect();
     (!good.is_empty()).then_some(SecretId::Authorities(good))
+}
+
+/// Why a reference to authorities is of no use: a reason of the `ResolvedRefs` condition.
+pub(crate) struct RefusedAuthority {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// Each reference to authorities, by its field.
+pub(crate) fn authority_verdicts(
+    policy: &Object,
+    spec: &BackendTlsPolicySpec,
+    view: &View<'_>,
+) -> Vec<(FieldPath, Result<ObjectId, RefusedAuthority>)> {
+    let path = FieldPath::from("spec.validation.caCertificateRefs");
+    let verdict = |index| {
+        let refused = |reason, message| Err(RefusedAuthority { reason, message });
+        let path = path.index(index);
+        let verdict = match view.reference(&policy.id, path.as_str()).map(|edge| (&edge.target, edge.verdict)) {
+            Some((Target::Object(id), Verdict::Allowed)) => match super::secret::authority_problem(id, view) {
+                None => Ok(id.clone()),
+                Some(problem) => refused("InvalidCACertificateRef", format!("{id}: {problem}")),
+            },
+            Some((target, Verdict::NotFound)) => refused("InvalidCACertificateRef", format!("{target} does not exist")),
+            Some((target, _)) => refused("InvalidKind", format!("{target} cannot hold authorities")),
+            None => refused("InvalidKind", "only a ConfigMap or a Secret can hold authorities".to_owned()),
+        };
+        (path, verdict)
+    };
+    (0..spec.validation.ca_certificate_refs.len()).map(verdict).collect()
 }
 
 /// The server must prove one of the names that the policy lists, or else the hostname itself.

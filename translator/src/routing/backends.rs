@@ -1,13 +1,13 @@
 //! Where a rule sends its requests: each backend resolved to a cluster, or to what is wrong with it.
 
 use kinds::core::Service;
-use kinds::envoy_gateway::BackendSpec;
 use kinds::gateway::BackendRef;
 use kinds::{Kind, Object};
 
 use crate::engine::View;
 use crate::graph::{Target, Verdict};
 use crate::names::{ClusterId, Form};
+use crate::render::backend_tls;
 
 /// Why a backend cannot be reached: a reason of the `ResolvedRefs` condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,9 +37,9 @@ pub(crate) fn resolve(
         (target, _) => return broken("InvalidKind", format!("{target} cannot be a backend")),
     };
     crate::ai::usable(id, view)?;
-    if view.spec::<BackendSpec>(id).is_some_and(|backend| backend.tls.is_some()) {
+    if let Some(problem) = view.object(id).and_then(|backend| backend_tls::problem(backend, view)) {
         // Sent in the clear instead, the request would say to anyone what TLS was to hide.
-        return broken("UnsupportedValue", format!("{id}: spec.tls is not rendered yet: use a BackendTLSPolicy"));
+        return broken("UnsupportedValue", format!("{id}: {}: {}", problem.path, problem.message));
     }
     match id.kind {
         Kind::Service => {

@@ -79,23 +79,32 @@ impl HeaderEdits {
             && self.response_add.is_empty()
             && self.response_remove.is_empty()
     }
+}
 
-    /// For filters of a backend, which can do nothing but edit headers.
-    pub(crate) fn of_backend(filters: &[HttpRouteFilter]) -> Self {
-        let mut found = Self::default();
-        for filter in filters {
-            match filter.kind {
-                HttpRouteFilterType::RequestHeaderModifier => {
-                    filter.request_header_modifier.iter().for_each(|edit| found.request(edit));
-                }
-                HttpRouteFilterType::ResponseHeaderModifier => {
-                    filter.response_header_modifier.iter().for_each(|edit| found.response(edit));
-                }
-                _ => {}
-            }
-        }
-        found
-    }
+/// The effect of the filters of one backend. A share of several can change headers and the host, and no more: what else
+/// Envoy can do, it does to a route as a whole, which a backend that stands alone has for itself.
+pub(crate) fn of_backend(
+    route: &Object,
+    filters: &[HttpRouteFilter],
+    path: &FieldPath,
+    alone: bool,
+    http2: bool,
+    view: &View<'_>,
+) -> Result<Effects, Refused> {
+    let effects = Effects::gather(route, filters, path, http2, view)?;
+    let rewrites_path = effects.rewrite.as_ref().is_some_and(|rewrite| rewrite.path.is_some());
+    let concerns_route = rewrites_path
+        || !effects.mirrors.is_empty()
+        || effects.regex_rewrite.is_some()
+        || effects.host_from_header.is_some()
+        || effects.host_of_backend;
+    let concerns_rule = effects.redirect.is_some() || effects.answer.is_some() || !effects.orders.is_empty();
+    let message = match (concerns_rule, concerns_route && !alone) {
+        (true, _) => "this is done for a rule as a whole: write the filter into the rule",
+        (false, true) => "one of several backends can have its own headers and hostname, not its own path or mirror",
+        (false, false) => return Ok(effects),
+    };
+    Err(Refused { condition: "Accepted", reason: "UnsupportedValue", message: message.to_owned(), path: path.clone() })
 }
 
 fn edits(filter: &HttpHeaderFilter) -> impl Iterator<Item = HeaderValueOption> + '_ {
@@ -201,8 +210,10 @@ impl Effects {
 
     /// Puts the effects that concern forwarding on an action.
     pub(crate) fn apply_to_action(&self, prefix: Option<&str>, action: &mut RouteAction) {
-        action.request_mirror_policies.clone_from(&self.mirrors);
-        action.regex_rewrite.clone_from(&self.regex_rewrite);
+        action.request_mirror_policies.extend(self.mirrors.iter().cloned());
+        if self.regex_rewrite.is_some() {
+            action.regex_rewrite.clone_from(&self.regex_rewrite);
+        }
         if let Some(name) = &self.host_from_header {
             action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteHeader(name.clone()));
         } else if self.host_of_backend {

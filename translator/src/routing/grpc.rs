@@ -11,6 +11,7 @@ use xds_api::envoy::config::route::v3::route_match::{GrpcRouteMatchOptions, Path
 use super::filters::Effects;
 use super::http::{Forward, answer, named};
 use super::matches::{headers, regex};
+use super::session::{Session, problem as session_problem};
 use super::{PathRank, Precedence, RankedRoute, Rendered, Ruled};
 use crate::engine::View;
 
@@ -20,6 +21,12 @@ pub(super) fn render(route: &Object, ruled: &Ruled<'_>, view: &View<'_>) -> Rend
     for (index, rule) in spec.rules.iter().enumerate() {
         let path = FieldPath::from("spec.rules").index(index);
         let effects = Effects::gather(route, &rule.filters, &path.field("filters"), true, view);
+        let session = Session::of(
+            &route.id,
+            rule.name.as_deref().unwrap_or(&index.to_string()),
+            rule.session_persistence.as_ref(),
+        );
+        let refused = session_problem(rule.session_persistence.as_ref(), &path).is_some();
         let everything = [GrpcRouteMatch::default()];
         let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
         let policies = ruled.rule(index);
@@ -30,13 +37,17 @@ pub(super) fn render(route: &Object, ruled: &Ruled<'_>, view: &View<'_>) -> Rend
             let mut envoy = named(route, index, position, envoy_match);
             envoy.action = Some(match &effects {
                 Err(_) => answer(500),
-                Ok(_) if policies.refused() => answer(500),
+                Ok(_) if refused || policies.refused() => answer(500),
                 Ok(effects) => {
                     policies.apply(&mut envoy, rule.name.as_deref());
                     effects.apply(&mut envoy);
+                    if let Some(session) = &session {
+                        session.apply("/", &mut envoy);
+                    }
                     forward.action(|action| {
                         policies.apply_to_action(action);
                         effects.apply_to_action(None, action);
+                        forward.apply_alone(None, action);
                     })
                 }
             });

@@ -6,14 +6,16 @@ use prost::Message;
 use xds_api::envoy::config::route::v3::route::Action;
 use xds_api::envoy::config::route::v3::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, UpgradeConfig};
 use xds_api::envoy::config::route::v3::weighted_cluster::ClusterWeight;
+use xds_api::envoy::config::route::v3::weighted_cluster::cluster_weight::HostRewriteSpecifier::HostRewriteLiteral;
 use xds_api::envoy::config::route::v3::{
     DirectResponseAction, HeaderMatcher, RetryPolicy, Route, RouteAction, RouteMatch, WeightedCluster,
     header_matcher::HeaderMatchSpecifier, retry_policy::RetryBackOff,
 };
 
 use super::backends;
-use super::filters::{Effects, HeaderEdits, redirect};
+use super::filters::{Effects, of_backend, redirect};
 use super::matches::{self, exactly};
+use super::session::{Session, cookie_path, problem as session_problem};
 use super::{Precedence, RankedRoute, Rendered, Ruled};
 use crate::ai::Wishes;
 use crate::attach::PlannedListener;
@@ -28,6 +30,12 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'
     for (index, rule) in spec.rules.iter().enumerate() {
         let path = FieldPath::from("spec.rules").index(index);
         let effects = Effects::gather(route, &rule.filters, &path.field("filters"), false, view);
+        let session = Session::of(
+            &route.id,
+            rule.name.as_deref().unwrap_or(&index.to_string()),
+            rule.session_persistence.as_ref(),
+        );
+        let refused = session_problem(rule.session_persistence.as_ref(), &path).is_some();
         let everything = [HttpRouteMatch::default()];
         let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
         let policies = ruled.rule(index);
@@ -38,10 +46,13 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'
             let mut envoy = named(route, index, position, envoy_match);
             match &effects {
                 Err(_) => envoy.action = Some(answer(500)),
-                Ok(_) if policies.refused() => envoy.action = Some(answer(500)),
+                Ok(_) if refused || policies.refused() => envoy.action = Some(answer(500)),
                 Ok(effects) => {
                     policies.apply(&mut envoy, rule.name.as_deref());
                     effects.apply(&mut envoy);
+                    if let Some(session) = &session {
+                        session.apply(cookie_path(one), &mut envoy);
+                    }
                     let prefix = (one.path.kind == PathMatchType::PathPrefix).then_some(one.path.value.as_str());
                     envoy.action = Some(match (&effects.redirect, &effects.answer) {
                         (Some(filter), _) => Action::Redirect(redirect(filter, prefix, listener)),
@@ -49,6 +60,7 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'
                         (None, None) => forward.action(|action| {
                             policies.apply_to_action(action);
                             effects.apply_to_action(prefix, action);
+                            forward.apply_alone(prefix, action);
                             timeouts_and_retries(rule, action);
                         }),
                     });
@@ -104,8 +116,19 @@ struct Share {
     /// None for a backend that cannot be resolved: its share is answered 500.
     cluster: Option<ClusterId>,
     weight: u32,
-    headers: HeaderEdits,
+    effects: Effects,
     wishes: Wishes,
+}
+
+impl Share {
+    /// Whether nothing is to be done but to send requests there.
+    fn is_bare(&self) -> bool {
+        self.effects.headers.is_empty() && self.wishes.is_empty()
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.effects.rewrite.as_ref()?.hostname.as_deref()
+    }
 }
 
 impl Forward {
@@ -116,11 +139,16 @@ impl Forward {
         http2: bool,
         view: &View<'_>,
     ) -> Self {
+        let alone = references.iter().filter(|reference| reference.backend.weight > 0).count() < 2;
         let share = |(index, reference): (usize, &HttpBackendRef)| {
-            let cluster = backends::resolve(route, path.index(index).as_str(), &reference.backend, http2, view).ok();
+            let path = path.index(index);
+            let effects = of_backend(route, &reference.filters, &path.field("filters"), alone, http2, view);
+            let cluster = backends::resolve(route, path.as_str(), &reference.backend, http2, view).ok();
+            // A share that would go without its filters is answered 500.
+            let cluster = cluster.filter(|_| effects.is_ok());
+            let effects = effects.unwrap_or_default();
             let wishes = cluster.as_ref().map(|cluster| Wishes::of(&cluster.backend, view)).unwrap_or_default();
-            let headers = HeaderEdits::of_backend(&reference.filters);
-            Share { cluster, weight: reference.backend.weight, headers, wishes }
+            Share { cluster, weight: reference.backend.weight, effects, wishes }
         };
         Self(references.iter().enumerate().map(share).collect())
     }
@@ -135,7 +163,19 @@ impl Forward {
 
     /// Every backend's cluster, those of weight 0 included: they may be given weight at any time.
     pub(super) fn clusters(&self) -> impl Iterator<Item = ClusterId> + '_ {
-        self.0.iter().flat_map(|share| share.cluster.iter().chain(&share.wishes.clusters).cloned())
+        let of = |share: &Share| {
+            let all = share.cluster.iter().chain(&share.wishes.clusters).chain(&share.effects.clusters);
+            all.cloned().collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of)
+    }
+
+    /// What the filters of a backend that stands alone ask of its route.
+    pub(super) fn apply_alone(&self, prefix: Option<&str>, action: &mut RouteAction) {
+        let mut weighted = self.0.iter().filter(|share| share.weight > 0);
+        if let (Some(share), None) = (weighted.next(), weighted.next()) {
+            share.effects.apply_to_action(prefix, action);
+        }
     }
 
     pub(super) fn action(&self, edit: impl FnOnce(&mut RouteAction)) -> Action {
@@ -145,17 +185,20 @@ impl Forward {
             return answer(500);
         }
         let name = |share: &Share| share.cluster.as_ref().map_or(UNRESOLVED_CLUSTER.to_owned(), ToString::to_string);
-        let target = if weighted.len() == 1 && first.headers.is_empty() && first.wishes.is_empty() {
+        let target = if weighted.len() == 1 && first.is_bare() {
             ClusterSpecifier::Cluster(name(first))
         } else {
             let clusters = weighted.iter().map(|share| {
+                let headers = &share.effects.headers;
+                let host = share.host().filter(|_| weighted.len() > 1);
                 share.wishes.put_on(ClusterWeight {
                     name: name(share),
                     weight: Some(uint32(share.weight)),
-                    request_headers_to_add: share.headers.request_add.clone(),
-                    request_headers_to_remove: share.headers.request_remove.clone(),
-                    response_headers_to_add: share.headers.response_add.clone(),
-                    response_headers_to_remove: share.headers.response_remove.clone(),
+                    request_headers_to_add: headers.request_add.clone(),
+                    request_headers_to_remove: headers.request_remove.clone(),
+                    response_headers_to_add: headers.response_add.clone(),
+                    response_headers_to_remove: headers.response_remove.clone(),
+                    host_rewrite_specifier: host.map(|host| HostRewriteLiteral(host.to_owned())),
                     ..ClusterWeight::default()
                 })
             });
@@ -182,7 +225,7 @@ fn timeouts_and_retries(rule: &HttpRouteRule, action: &mut RouteAction) {
     let HttpRouteTimeouts { request, backend_request } = rule.timeouts.clone().unwrap_or_default();
     let retry = rule.retry.as_ref();
     // The time of one attempt is the time of the request where there is but one attempt.
-    let whole = request.or(if retry.is_none() { backend_request } else { None });
+    let whole = if retry.is_none() { backend_request.or(request) } else { request };
     if let Some(whole) = whole {
         action.timeout = Some(duration(whole.0));
     }

@@ -24,7 +24,7 @@ pub(crate) fn regex(pattern: &str) -> RegexMatcher {
     RegexMatcher { regex: pattern.to_owned(), ..RegexMatcher::default() }
 }
 
-const MATCHES_NOTHING: &str = r"[^\x00-\x{10FFFF}]";
+const MATCHES_NOTHING: &str = r"[^\s\S]";
 
 pub(crate) fn by_regex(pattern: &str) -> StringMatcher {
     StringMatcher { match_pattern: Some(MatchPattern::SafeRegex(regex(pattern))), ..StringMatcher::default() }

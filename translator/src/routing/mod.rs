@@ -11,8 +11,10 @@ mod filters;
 mod grpc;
 mod http;
 mod matches;
+mod patterns;
 mod precedence;
 mod ruled;
+mod session;
 
 use std::collections::BTreeSet;
 
@@ -23,12 +25,14 @@ use smol_str::SmolStr;
 pub(crate) use backends::{Broken, resolve as resolve_backend};
 pub(crate) use cors::{allowed_origin, joined};
 pub(crate) use filters::literal;
-pub(crate) use filters::{Effects, Refused};
+pub(crate) use filters::{Effects, Refused, of_backend as backend_effects};
 pub(crate) use matches::{
     by_regex, exactly, exactly_any_case, header as matching, headers, is_text, one_of_texts, quoted,
 };
+pub(crate) use patterns::{grpc as grpc_patterns, http as http_patterns};
 pub(crate) use precedence::{PathRank, Precedence};
 pub(crate) use ruled::{RulePolicies, Ruled};
+pub(crate) use session::problem as session_problem;
 
 use crate::attach::{Parents, Plan, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};

@@ -1,12 +1,15 @@
 //! The statuses of Gateways, their classes, and ListenerSets.
 
-use kinds::gateway::{GatewayClassSpec, ListenerSetSpec};
-use kinds::{Diagnostic, ObjectId};
+use std::collections::BTreeSet;
 
-use super::{Condition, ListenerStatus, Status};
+use kinds::gateway::{GatewayClassSpec, GatewaySpec, ListenerSetSpec};
+use kinds::{Diagnostic, Object, ObjectId};
+
+use super::{Condition, ListenerStatus, Status, features};
 use crate::attach::{Plan, PlannedListener, gateway_of};
 use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
+use crate::graph::{Target, Verdict};
 
 pub(super) fn of_class(id: &ObjectId, view: &View<'_>) -> Outcome {
     let Some(object) = view.object(id) else { return Outcome::default() };
@@ -15,7 +18,13 @@ pub(super) fn of_class(id: &ObjectId, view: &View<'_>) -> Outcome {
         return Outcome::default();
     }
     let conditions = vec![Condition::yes("Accepted", "Accepted", "this controller serves the class")];
-    Product::Status(Status { generation: object.meta.generation, conditions, ..Status::default() }.into()).into()
+    let status = Status {
+        generation: object.meta.generation,
+        conditions,
+        supported_features: features::SUPPORTED,
+        ..Status::default()
+    };
+    Product::Status(status.into()).into()
 }
 
 pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
@@ -26,7 +35,10 @@ pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
     let own: Vec<&PlannedListener> = plan.listeners.iter().filter(|listener| listener.id.owner == *id).collect();
     let valid = plan.listeners.iter().filter(|listener| listener.usable()).count();
     let mut conditions = Vec::new();
-    if own.iter().all(|listener| listener.usable()) {
+    let parameters = missing_parameters(id, view);
+    if let Some(message) = &parameters {
+        conditions.push(Condition::no("Accepted", "InvalidParameters", message.clone()));
+    } else if own.iter().all(|listener| listener.usable()) {
         conditions.push(Condition::yes("Accepted", "Accepted", "every listener is valid"));
     } else if valid > 0 {
         let message = "some listeners are not valid: see their conditions";
@@ -39,6 +51,13 @@ pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
     } else {
         Condition::no("Programmed", "Invalid", "there is no valid listener to program")
     });
+    let certificate = backend_certificate(object, view);
+    conditions.extend(certificate.clone());
+    if plan.listeners.iter().any(|l| l.client_validation.as_ref().is_some_and(|found| found.insecure_fallback)) {
+        let message = "clients of some ports are let in whatever certificate they show, or none";
+        conditions.push(Condition::yes("InsecureFrontendValidationMode", "ConfigurationChanged", message));
+    }
+    let sets: BTreeSet<&ObjectId> = plan.listeners.iter().map(|l| &l.id.owner).filter(|owner| *owner != id).collect();
     let listeners = own.iter().map(|listener| listener_status(listener, view)).collect();
     let mut diagnostics: Vec<Diagnostic> = own.iter().flat_map(|l| findings(l, object)).collect();
     if plan.class_missing {
@@ -46,8 +65,51 @@ pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
         let finding = Diagnostic::info("gateway-class-absent", place(object, "spec.gatewayClassName"), message);
         diagnostics.push(finding.about(id));
     }
-    let status = Status { generation: object.meta.generation, conditions, listeners, ..Status::default() };
+    if let Some(message) = parameters {
+        let place = place(object, "spec.infrastructure.parametersRef");
+        diagnostics.push(Diagnostic::error(super::code("InvalidParameters"), place, message).about(id));
+    }
+    if let Some(refused) = certificate.filter(|condition| !condition.holds) {
+        let place = place(object, "spec.tls.backend.clientCertificateRef");
+        diagnostics.push(Diagnostic::error(super::code(refused.reason), place, refused.message).about(id));
+    }
+    let status = Status {
+        generation: object.meta.generation,
+        conditions,
+        listeners,
+        attached_listener_sets: Some(sets.len()),
+        ..Status::default()
+    };
     Outcome { product: Product::Status(status.into()), demands: Vec::new(), diagnostics }
+}
+
+/// Parameters that a Gateway names and that are not there, or are of a kind that holds none.
+fn missing_parameters(id: &ObjectId, view: &View<'_>) -> Option<String> {
+    let parameters = view.spec::<GatewaySpec>(id)?.infrastructure.as_ref()?.parameters_ref.as_ref()?;
+    match view.reference(id, "spec.infrastructure.parametersRef") {
+        Some(edge) if edge.verdict == Verdict::Allowed => None,
+        Some(edge) => Some(format!("{}: {}", edge.target, edge.verdict.words())),
+        None => Some(format!("{} {} cannot hold parameters", parameters.kind, parameters.name)),
+    }
+}
+
+/// The verdict on the certificate that a Gateway shows to its backends; none where it shows none.
+fn backend_certificate(gateway: &Object, view: &View<'_>) -> Option<Condition> {
+    gateway.spec::<GatewaySpec>()?.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    let refused = |reason, message: String| Some(Condition::no("ResolvedRefs", reason, message));
+    let Some(edge) = view.reference(&gateway.id, "spec.tls.backend.clientCertificateRef") else {
+        return refused("InvalidClientCertificateRef", "only a Secret can hold a certificate".to_owned());
+    };
+    match (&edge.target, edge.verdict) {
+        (Target::Object(id), Verdict::Allowed) => match crate::render::secret::certificate_problem(id, view) {
+            Some(problem) => refused("InvalidClientCertificateRef", format!("{id}: {problem}")),
+            None => Some(Condition::yes("ResolvedRefs", "ResolvedRefs", "every reference is good")),
+        },
+        (target, Verdict::NotPermitted) => {
+            refused("RefNotPermitted", format!("{target} is in another namespace and no ReferenceGrant permits it"))
+        }
+        (target, verdict) => refused("InvalidClientCertificateRef", format!("{target}: {}", verdict.words())),
+    }
 }
 
 pub(super) fn of_listener_set(id: &ObjectId, view: &View<'_>) -> Outcome {
@@ -122,7 +184,7 @@ fn findings(listener: &PlannedListener, object: &kinds::Object) -> Vec<Diagnosti
         let code = super::code(problem.reason);
         let place = place(object, problem.path.as_str());
         let message = format!("listener {}: {}", listener.id.section, problem.message);
-        let found = if problem.fatal() {
+        let found = if problem.fatal {
             Diagnostic::error(code, place, message)
         } else {
             Diagnostic::warning(code, place, message)

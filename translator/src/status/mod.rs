@@ -1,8 +1,8 @@
 //! What is said to the author of an object, in the form in which Gateway API wants it said.
 
 mod ai;
+mod features;
 mod gateway;
-mod limits;
 mod policy;
 mod route;
 
@@ -34,7 +34,6 @@ pub(crate) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
             crate::policy::status::evaluate(id, view)
         }
         Kind::EnvoyProxy => crate::policy::proxy::status(id, view),
-        Kind::QuotaPolicy | Kind::RateLimitPolicy => limits::evaluate(id, view),
         _ => Outcome::default(),
     }
 }
@@ -52,7 +51,9 @@ fn code(reason: &'static str) -> &'static str {
         "UnsupportedProtocol" => "unsupported-protocol",
         "InvalidRouteKinds" => "invalid-route-kinds",
         "InvalidCertificateRef" | "PartiallyInvalidCertificateRef" => "invalid-certificate",
-        "InvalidCACertificateRef" | "InvalidCACertificateKind" => "invalid-authorities",
+        "InvalidCACertificateRef" | "InvalidCACertificateKind" | "NoValidCACertificate" => "invalid-authorities",
+        "InvalidClientCertificateRef" => "invalid-certificate",
+        "InvalidParameters" => "invalid-parameters",
         "HostnameConflict" => "hostname-conflict",
         "InvalidExtensionRef" => "endpoint-picker",
         "ProtocolConflict" => "protocol-conflict",
@@ -69,6 +70,10 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     pub parents: Vec<ParentStatus>,
     pub ancestors: Vec<ParentStatus>,
+    /// Of a GatewayClass: what of Gateway API its Gateways can do, by the names that the API gives to features.
+    pub supported_features: &'static [&'static str],
+    /// Of a Gateway: how many ListenerSets it takes listeners from.
+    pub attached_listener_sets: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +123,13 @@ impl Status {
         }
         if !self.addresses.is_empty() {
             status.insert("addresses".into(), Value::Array(self.addresses.clone()));
+        }
+        if !self.supported_features.is_empty() {
+            let features = self.supported_features.iter().map(|name| json!({ "name": name }));
+            status.insert("supportedFeatures".into(), features.collect());
+        }
+        if let Some(count) = self.attached_listener_sets {
+            status.insert("attachedListenerSets".into(), json!(count));
         }
         if matches!(id.kind, Kind::Gateway | Kind::ListenerSet) {
             status.insert("listeners".into(), self.listeners.iter().map(|l| self.listener_value(l)).collect());

@@ -1,7 +1,7 @@
 //! The statuses of routes: for each parent, whether it takes the route and whether the route's references are good.
 
 use kinds::gateway::{
-    BackendRef, GrpcRouteSpec, HttpRouteFilter, HttpRouteSpec, TcpRouteSpec, TlsRouteSpec, UdpRouteSpec,
+    BackendRef, GrpcRouteSpec, HttpBackendRef, HttpRouteFilter, HttpRouteSpec, TcpRouteSpec, TlsRouteSpec, UdpRouteSpec,
 };
 use kinds::{Diagnostic, FieldPath, Kind, Object, ObjectId};
 
@@ -9,7 +9,9 @@ use super::{Condition, ParentStatus, Status};
 use crate::attach::{Parents, parent_refs};
 use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
-use crate::routing::{Effects, Refused, resolve_backend};
+use crate::routing::{
+    Effects, Refused, backend_effects, grpc_patterns, http_patterns, resolve_backend, session_problem,
+};
 
 pub(super) fn of_route(id: &ObjectId, view: &View<'_>) -> Outcome {
     let Some(object) = view.object(id) else { return Outcome::default() };
@@ -100,54 +102,76 @@ fn with_help(found: Diagnostic, problem: &Refused) -> Diagnostic {
 /// What keeps rules from working, first things first.
 fn problems(object: &Object, view: &View<'_>) -> Vec<Refused> {
     let mut found = Vec::new();
+    let mut refused = Vec::new();
     let rules = FieldPath::from("spec.rules");
-    let mut rule = |index: usize, filters: &[HttpRouteFilter], backends: Vec<&BackendRef>, http2| {
-        let path = rules.index(index);
-        if let Err(refused) = Effects::gather(object, filters, &path.field("filters"), http2, view) {
-            found.push(refused);
-        }
-        for (index, filter) in filters.iter().enumerate() {
-            if let Some(mirror) = &filter.request_mirror {
-                let path = path.field("filters").index(index).field("requestMirror").field("backendRef");
-                backend(object, &path, &mirror.backend_ref, http2, view, &mut found);
+    let mut rule =
+        |index: usize, filters: &[HttpRouteFilter], backends: Vec<(&BackendRef, &[HttpRouteFilter])>, http2| {
+            let path = rules.index(index);
+            if let Err(refused) = Effects::gather(object, filters, &path.field("filters"), http2, view) {
+                found.push(refused);
             }
-        }
-        for (index, reference) in backends.into_iter().enumerate() {
-            backend(object, &path.field("backendRefs").index(index), reference, http2, view, &mut found);
-        }
-    };
+            for (index, filter) in filters.iter().enumerate() {
+                if let Some(mirror) = &filter.request_mirror {
+                    let path = path.field("filters").index(index).field("requestMirror").field("backendRef");
+                    backend(object, &path, &mirror.backend_ref, http2, view, &mut found);
+                }
+            }
+            let alone = backends.iter().filter(|(reference, _)| reference.weight > 0).count() < 2;
+            for (index, (reference, filters)) in backends.into_iter().enumerate() {
+                let path = path.field("backendRefs").index(index);
+                backend(object, &path, reference, http2, view, &mut found);
+                found.extend(backend_effects(object, filters, &path.field("filters"), alone, http2, view).err());
+            }
+        };
     match object.id.kind {
         Kind::AiGatewayRoute => found.extend(super::ai::route_problems(object, view)),
         Kind::HttpRoute => {
             for (index, r) in object.spec::<HttpRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate())
             {
-                rule(index, &r.filters, r.backend_refs.iter().map(|r| &r.backend).collect(), false);
+                rule(index, &r.filters, with_filters(&r.backend_refs), false);
+                let path = rules.index(index);
+                let session = session_problem(r.session_persistence.as_ref(), &path.field("sessionPersistence"));
+                refused.extend(session);
+                refused.extend(http_patterns(&r.matches, &path.field("matches")));
             }
         }
         Kind::GrpcRoute => {
             for (index, r) in object.spec::<GrpcRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate())
             {
-                rule(index, &r.filters, r.backend_refs.iter().map(|r| &r.backend).collect(), true);
+                rule(index, &r.filters, with_filters(&r.backend_refs), true);
+                let path = rules.index(index);
+                let session = session_problem(r.session_persistence.as_ref(), &path.field("sessionPersistence"));
+                refused.extend(session);
+                refused.extend(grpc_patterns(&r.matches, &path.field("matches")));
             }
         }
         Kind::TlsRoute => {
             for (index, r) in object.spec::<TlsRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate()) {
-                rule(index, &[], r.backend_refs.iter().collect(), false);
+                rule(index, &[], bare(&r.backend_refs), false);
             }
         }
         Kind::TcpRoute => {
             for (index, r) in object.spec::<TcpRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate()) {
-                rule(index, &[], r.backend_refs.iter().collect(), false);
+                rule(index, &[], bare(&r.backend_refs), false);
             }
         }
         Kind::UdpRoute => {
             for (index, r) in object.spec::<UdpRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate()) {
-                rule(index, &[], r.backend_refs.iter().collect(), false);
+                rule(index, &[], bare(&r.backend_refs), false);
             }
         }
         _ => {}
     }
-    found
+    refused.extend(found);
+    refused
+}
+
+fn with_filters(references: &[HttpBackendRef]) -> Vec<(&BackendRef, &[HttpRouteFilter])> {
+    references.iter().map(|reference| (&reference.backend, reference.filters.as_slice())).collect()
+}
+
+fn bare(references: &[BackendRef]) -> Vec<(&BackendRef, &[HttpRouteFilter])> {
+    references.iter().map(|reference| (reference, [].as_slice())).collect()
 }
 
 fn backend(

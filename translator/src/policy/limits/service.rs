@@ -68,10 +68,6 @@ fn descriptor(rule: &Rule) -> RateLimitDescriptor {
     if !rule.shared {
         steps.push(("route".to_owned(), None));
     }
-    if let Some(about) = &rule.about {
-        steps.push(("backend".to_owned(), Some(about.backend_name())));
-        steps.extend(about.model.iter().map(|model| ("model".to_owned(), Some(model.to_string()))));
-    }
     steps.extend(rule.conditions.iter().map(|condition| {
         let (key, value) = condition.entry();
         (key, value.map(ToOwned::to_owned))
@@ -89,7 +85,6 @@ fn descriptor(rule: &Rule) -> RateLimitDescriptor {
             None => {
                 step.rate_limit = Some(limit.clone());
                 step.shadow_mode = rule.shadow;
-                step.quota_mode = rule.about.is_some();
             }
         }
         inner = Some(step);

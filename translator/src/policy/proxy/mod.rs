@@ -29,7 +29,7 @@ pub(super) type Proxy<'a> = Written<'a, EnvoyProxySpec>;
 pub(crate) fn chain_for(gateway: &ObjectId, view: &View<'_>) -> Option<Chain> {
     let allowed = |source: &ObjectId, path: &str| match view.reference(source, path) {
         Some(edge) if edge.verdict == Verdict::Allowed => match &edge.target {
-            Target::Object(id) => Some(id.clone()),
+            Target::Object(id) => (id.kind == Kind::EnvoyProxy).then(|| id.clone()),
             Target::Unsupported { .. } => None,
         },
         _ => None,

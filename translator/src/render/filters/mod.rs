@@ -11,6 +11,7 @@ pub(crate) mod guards;
 pub(crate) mod limits;
 pub(crate) mod rbac;
 mod router;
+pub(crate) mod session;
 pub(crate) mod table_fallback;
 pub(crate) mod traffic;
 
@@ -25,7 +26,7 @@ use crate::names::GuardSort;
 use crate::policy::external;
 
 /// The order in which a request meets the filters.
-const CHAIN: [fn() -> HttpFilter; 24] = [
+const CHAIN: [fn() -> HttpFilter; 25] = [
     || installed(table_fallback::install()),
     || installed(external::install()),
     || installed(crate::ai::install_model()),
@@ -44,10 +45,11 @@ const CHAIN: [fn() -> HttpFilter; 24] = [
     || installed(traffic::install(Place::RequestBandwidth)),
     || installed(traffic::install(Place::ResponseBandwidth)),
     || installed(traffic::install(Place::Compression)),
+    || installed(crate::ai::install_usage()),
     || installed(limits::install(false)),
     || installed(limits::install(true)),
-    || installed(crate::ai::install_usage()),
     || installed(limits::install_local()),
+    || installed(session::install()),
     || installed(crate::ai::install_picker()),
     || installed(router::install()),
 ];
