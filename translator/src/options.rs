@@ -14,8 +14,32 @@ pub struct Options {
     pub cluster_domain: String,
     /// The file, where Envoy runs, with the roots that `wellKnownCACertificates: System` means.
     pub system_roots: String,
+    /// How pickers of pools take bodies, unless a pool says otherwise.
+    pub picker_bodies: PickerBodies,
     /// Who counts what limits are about.
     pub limits: LimitService,
+}
+
+/// How an endpoint picker takes the bodies of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PickerBodies {
+    /// As they come, both ways: what pickers speak.
+    #[default]
+    Streamed,
+    /// Each in one piece, for pickers that say nothing before they have seen all of it.
+    Whole,
+}
+
+impl std::str::FromStr for PickerBodies {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "streamed" => Ok(Self::Streamed),
+            "whole" => Ok(Self::Whole),
+            other => Err(format!("`{other}` is neither `streamed` nor `whole`")),
+        }
+    }
 }
 
 /// The rate limit service, as Envoys reach it.
@@ -44,6 +68,7 @@ impl Default for Options {
             take_unclassed: true,
             cluster_domain: "cluster.local".to_owned(),
             system_roots: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
+            picker_bodies: PickerBodies::Streamed,
             limits: LimitService::Embedded(Address { host: "127.0.0.1".to_owned(), port: 18081 }),
         }
     }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use smol_str::SmolStr;
 use sources::file::Scanner;
 use sources::kubernetes::{self, Scope};
-use translator::{CONTROLLER_NAME, Options};
+use translator::{CONTROLLER_NAME, Options, PickerBodies};
 
 use super::Translated;
 use crate::managed::Settings;
@@ -19,6 +19,10 @@ pub(crate) struct Objects {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
+    /// How endpoint pickers take bodies: `streamed`, or each `whole` for those that say nothing before they have seen all
+    /// of it. A pool may say otherwise by the annotation chancery.dev/picker-bodies
+    #[arg(long, value_name = "HOW", env = "CHANCERY_PICKER_BODIES", default_value = "streamed")]
+    picker_bodies: PickerBodies,
 }
 
 /// The objects of a cluster.
@@ -81,10 +85,16 @@ impl Objects {
     pub(crate) fn translation(&self) -> Options {
         let cluster_domain = self.cluster.cluster_domain.clone();
         if !self.cluster.kubernetes {
-            return Options { cluster_domain, ..Options::default() };
+            return Options { cluster_domain, picker_bodies: self.picker_bodies, ..Options::default() };
         }
         let controllers = self.cluster.controller_name.clone();
-        Options { controllers, take_unclassed: false, cluster_domain, ..Options::default() }
+        Options {
+            controllers,
+            take_unclassed: false,
+            cluster_domain,
+            picker_bodies: self.picker_bodies,
+            ..Options::default()
+        }
     }
 
     /// Everything as it is now.

@@ -16,7 +16,10 @@ use xds_api::envoy::config::core::v3::health_check::{HealthChecker, TcpHealthChe
 use xds_api::envoy::config::core::v3::{
     GrpcService, HealthCheck, HealthStatus, TransportSocket, TypedExtensionConfig, transport_socket,
 };
-use xds_api::envoy::extensions::filters::http::composite::v3::{Composite, CompositePerRoute, ExecuteFilterAction};
+use xds_api::envoy::extensions::filters::http::buffer::v3::Buffer;
+use xds_api::envoy::extensions::filters::http::composite::v3::{
+    Composite, CompositePerRoute, ExecuteFilterAction, FilterChainConfiguration,
+};
 use xds_api::envoy::extensions::filters::http::ext_proc::v3::metadata_options::MetadataNamespaces;
 use xds_api::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{BodySendMode, HeaderSendMode};
 use xds_api::envoy::extensions::filters::http::ext_proc::v3::{
@@ -36,6 +39,7 @@ use xds_api::envoy::r#type::metadata::v3::metadata_key::{PathSegment, path_segme
 use xds_api::envoy::r#type::v3::Percent;
 use xds_api::google::protobuf::Any;
 
+use crate::PickerBodies;
 use crate::engine::View;
 use crate::graph::{Role, Target, Verdict};
 use crate::names::{ClusterId, Form};
@@ -52,6 +56,10 @@ const DESTINATION: &str = "x-gateway-destination-endpoint";
 const SERVED: &str = "x-gateway-destination-endpoint-served";
 /// Servers that report their load are balanced by it where their pool says so.
 const BY_LOAD: &str = "chancery.dev/load-reports";
+/// How the picker of a pool takes bodies, where that is not what the deployment says.
+const BODIES: &str = "chancery.dev/picker-bodies";
+/// The largest body that is put together for a picker.
+const WHOLE_BODY: u32 = 50 << 20;
 /// A picker may hold a request back while its pool is busy.
 const PICKER_PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -129,8 +137,32 @@ pub(crate) fn picker(pool: &ObjectId, view: &View<'_>) -> Result<Option<(Cluster
     Ok(Some((cluster, *failure_mode)))
 }
 
+/// How the picker of a pool takes bodies.
+pub(crate) fn bodies(pool: &ObjectId, view: &View<'_>) -> PickerBodies {
+    let asked = view.object(pool).and_then(|pool| pool.meta.annotations.get(BODIES));
+    asked.and_then(|asked| asked.parse().ok()).unwrap_or(view.options.picker_bodies)
+}
+
 /// The orders by which a route has the picker of its pool asked.
-pub(crate) fn picker_orders(cluster: &ClusterId, failure_mode: FailureMode) -> Any {
+pub(crate) fn picker_orders(cluster: &ClusterId, failure_mode: FailureMode, bodies: PickerBodies) -> Any {
+    let processing_mode = match bodies {
+        PickerBodies::Streamed => ProcessingMode {
+            request_header_mode: HeaderSendMode::Send as i32,
+            response_header_mode: HeaderSendMode::Send as i32,
+            request_body_mode: BodySendMode::FullDuplexStreamed as i32,
+            response_body_mode: BodySendMode::FullDuplexStreamed as i32,
+            request_trailer_mode: HeaderSendMode::Send as i32,
+            response_trailer_mode: HeaderSendMode::Send as i32,
+        },
+        PickerBodies::Whole => ProcessingMode {
+            request_header_mode: HeaderSendMode::Send as i32,
+            response_header_mode: HeaderSendMode::Send as i32,
+            request_body_mode: BodySendMode::Streamed as i32,
+            response_body_mode: BodySendMode::None as i32,
+            request_trailer_mode: HeaderSendMode::Skip as i32,
+            response_trailer_mode: HeaderSendMode::Skip as i32,
+        },
+    };
     let namespaces =
         || Some(MetadataNamespaces { untyped: vec![METADATA.to_owned()], ..MetadataNamespaces::default() });
     let processor = ExternalProcessor {
@@ -144,14 +176,8 @@ pub(crate) fn picker_orders(cluster: &ClusterId, failure_mode: FailureMode) -> A
             ..GrpcService::default()
         }),
         failure_mode_allow: failure_mode == FailureMode::FailOpen,
-        processing_mode: Some(ProcessingMode {
-            request_header_mode: HeaderSendMode::Send as i32,
-            response_header_mode: HeaderSendMode::Send as i32,
-            request_body_mode: BodySendMode::FullDuplexStreamed as i32,
-            response_body_mode: BodySendMode::FullDuplexStreamed as i32,
-            request_trailer_mode: HeaderSendMode::Send as i32,
-            response_trailer_mode: HeaderSendMode::Send as i32,
-        }),
+        processing_mode: Some(processing_mode),
+        send_body_without_waiting_for_header_response: bodies == PickerBodies::Whole,
         message_timeout: Some(duration(PICKER_PATIENCE)),
         metadata_options: Some(MetadataOptions {
             forwarding_namespaces: namespaces(),
@@ -161,12 +187,19 @@ pub(crate) fn picker_orders(cluster: &ClusterId, failure_mode: FailureMode) -> A
         route_cache_action: RouteCacheAction::Retain as i32,
         ..ExternalProcessor::default()
     };
-    let action = ExecuteFilterAction {
-        typed_config: Some(TypedExtensionConfig {
-            name: "envoy.filters.http.ext_proc".to_owned(),
-            typed_config: Some(any(&processor)),
-        }),
-        ..ExecuteFilterAction::default()
+    let ask =
+        TypedExtensionConfig { name: "envoy.filters.http.ext_proc".to_owned(), typed_config: Some(any(&processor)) };
+    let action = match bodies {
+        PickerBodies::Streamed => ExecuteFilterAction { typed_config: Some(ask), ..ExecuteFilterAction::default() },
+        // One piece, so that there is one answer to it.
+        PickerBodies::Whole => {
+            let gather = TypedExtensionConfig {
+                name: "envoy.filters.http.buffer".to_owned(),
+                typed_config: Some(any(&Buffer { max_request_bytes: Some(uint32(WHOLE_BODY)) })),
+            };
+            let chain = FilterChainConfiguration { typed_config: vec![gather, ask] };
+            ExecuteFilterAction { filter_chain: Some(chain), ..ExecuteFilterAction::default() }
+        }
     };
     any(&CompositePerRoute { matcher: Some(matcher::always(any(&action))) })
 }

@@ -31,7 +31,10 @@ impl Wishes {
         match backend.kind {
             Kind::InferencePool => {
                 if let Ok(Some((picker, failure_mode))) = pool::picker(backend, view) {
-                    wishes.orders.insert(pool::PICKER.to_owned(), pool::picker_orders(&picker, failure_mode));
+                    wishes.orders.insert(
+                        pool::PICKER.to_owned(),
+                        pool::picker_orders(&picker, failure_mode, pool::bodies(backend, view)),
+                    );
                     wishes.clusters.push(picker);
                 }
             }
