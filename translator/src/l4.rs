@@ -27,7 +27,7 @@ use crate::attach::{PlannedListener, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{ClusterId, UNRESOLVED_CLUSTER};
 use crate::policy::security::network::{self, Connections};
-use crate::render::downstream_tls;
+use crate::render::{downstream_tls, matcher};
 use crate::routing::{AttachedRules, Ruled, resolve_backend};
 
 /// Where a route of layer 4 sends connections: clusters with their weights, none for a share that is refused.
@@ -174,13 +174,30 @@ fn tcp_filter(stat_prefix: &str, target: &Target) -> Filter {
     }
 }
 
-/// Datagrams go to one cluster: the proxy knows no shares, so the heaviest backend takes them.
+/// The proxy knows no weighted clusters. A client's datagrams go where the hash of its port falls, one backend after the
+/// other taking its share of what is left.
+fn shared(target: &Target) -> Matcher {
+    let weighted: Vec<_> = target.shares.iter().filter(|(_, weight)| *weight > 0).collect();
+    let route = |cluster: Option<&ClusterId>| Route { cluster: cluster_name(cluster) };
+    let Some(((last, _), before)) = weighted.split_last() else { return always(&route(None)) };
+    if before.is_empty() {
+        return always(&route(last.as_ref()));
+    }
+    let mut left: u64 = weighted.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let mut rules = Vec::new();
+    for (seed, (cluster, weight)) in (1..).zip(before) {
+        let millionths = u64::from(*weight) * 1_000_000 / left;
+        let share = matcher::share_of_sources(u32::try_from(millionths).unwrap_or(u32::MAX), seed);
+        rules.push((share, any(&route(cluster.as_ref()))));
+        left -= u64::from(*weight);
+    }
+    matcher::first_of(rules, Some(any(&route(last.as_ref()))))
+}
+
 fn udp_filter(stat_prefix: &str, target: &Target) -> ListenerFilter {
-    let best = target.shares.iter().filter(|(cluster, weight)| cluster.is_some() && *weight > 0);
-    let heaviest = best.max_by_key(|(_, weight)| *weight).and_then(|(cluster, _)| cluster.as_ref());
     let proxy = UdpProxyConfig {
         stat_prefix: stat_prefix.to_owned(),
-        route_specifier: Some(RouteSpecifier::Matcher(always(&Route { cluster: cluster_name(heaviest) }))),
+        route_specifier: Some(RouteSpecifier::Matcher(shared(target))),
         ..UdpProxyConfig::default()
     };
     ListenerFilter {

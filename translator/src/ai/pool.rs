@@ -17,9 +17,7 @@ use xds_api::envoy::config::core::v3::{
     GrpcService, HealthCheck, HealthStatus, TransportSocket, TypedExtensionConfig, transport_socket,
 };
 use xds_api::envoy::extensions::filters::http::buffer::v3::Buffer;
-use xds_api::envoy::extensions::filters::http::composite::v3::{
-    Composite, CompositePerRoute, ExecuteFilterAction, FilterChainConfiguration,
-};
+use xds_api::envoy::extensions::filters::http::composite::v3::{Composite, CompositePerRoute, ExecuteFilterAction};
 use xds_api::envoy::extensions::filters::http::ext_proc::v3::metadata_options::MetadataNamespaces;
 use xds_api::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{BodySendMode, HeaderSendMode};
 use xds_api::envoy::extensions::filters::http::ext_proc::v3::{
@@ -46,6 +44,7 @@ use crate::names::{ClusterId, Form};
 use crate::render::build::{duration, seconds, socket, uint32};
 use crate::render::cluster::least_request;
 use crate::render::endpoints::{Zones, at};
+use crate::render::filters::traffic;
 use crate::render::matcher;
 use crate::routing::Broken;
 
@@ -187,21 +186,24 @@ pub(crate) fn picker_orders(cluster: &ClusterId, failure_mode: FailureMode, bodi
         route_cache_action: RouteCacheAction::Retain as i32,
         ..ExternalProcessor::default()
     };
-    let ask =
-        TypedExtensionConfig { name: "envoy.filters.http.ext_proc".to_owned(), typed_config: Some(any(&processor)) };
-    let action = match bodies {
-        PickerBodies::Streamed => ExecuteFilterAction { typed_config: Some(ask), ..ExecuteFilterAction::default() },
-        // One piece, so that there is one answer to it.
-        PickerBodies::Whole => {
-            let gather = TypedExtensionConfig {
-                name: "envoy.filters.http.buffer".to_owned(),
-                typed_config: Some(any(&Buffer { max_request_bytes: Some(uint32(WHOLE_BODY)) })),
-            };
-            let chain = FilterChainConfiguration { typed_config: vec![gather, ask] };
-            ExecuteFilterAction { filter_chain: Some(chain), ..ExecuteFilterAction::default() }
-        }
+    let action = ExecuteFilterAction {
+        typed_config: Some(TypedExtensionConfig {
+            name: "envoy.filters.http.ext_proc".to_owned(),
+            typed_config: Some(any(&processor)),
+        }),
+        ..ExecuteFilterAction::default()
     };
     any(&CompositePerRoute { matcher: Some(matcher::always(any(&action))) })
+}
+
+/// The orders by which a body is put together before a picker sees it: one piece, so that there is one answer to it. It
+/// happens in a place before the picker's, since a filter that makes a request wait goes on behind its whole place.
+pub(crate) fn gather_orders() -> (&'static str, Any) {
+    let gather = TypedExtensionConfig {
+        name: "envoy.filters.http.buffer".to_owned(),
+        typed_config: Some(any(&Buffer { max_request_bytes: Some(uint32(WHOLE_BODY)) })),
+    };
+    traffic::order(traffic::Place::Buffer, vec![gather])
 }
 
 fn key(name: &str) -> MetadataKey {

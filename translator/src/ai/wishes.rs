@@ -11,6 +11,7 @@ use xds_api::google::protobuf::Any;
 use super::attached::edits_header;
 use super::cluster::{Server, server};
 use super::{kgateway, pool};
+use crate::PickerBodies;
 use crate::engine::View;
 use crate::names::ClusterId;
 use crate::routing::Broken;
@@ -31,10 +32,12 @@ impl Wishes {
         match backend.kind {
             Kind::InferencePool => {
                 if let Ok(Some((picker, failure_mode))) = pool::picker(backend, view) {
-                    wishes.orders.insert(
-                        pool::PICKER.to_owned(),
-                        pool::picker_orders(&picker, failure_mode, pool::bodies(backend, view)),
-                    );
+                    let bodies = pool::bodies(backend, view);
+                    wishes.orders.insert(pool::PICKER.to_owned(), pool::picker_orders(&picker, failure_mode, bodies));
+                    if bodies == PickerBodies::Whole {
+                        let (place, orders) = pool::gather_orders();
+                        wishes.orders.insert(place.to_owned(), orders);
+                    }
                     wishes.clusters.push(picker);
                 }
             }

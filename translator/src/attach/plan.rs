@@ -79,14 +79,15 @@ impl Plan {
     }
 
     /// Hostnames of the other HTTPS listeners of the port: a request for one of them that comes over a connection of this
-    /// listener has been misdirected.
+    /// listener has been misdirected. One without hostname has `*`: whatever is nobody else's.
     pub(crate) fn misdirected_hosts(&self, hcm: &HcmId) -> BTreeSet<SmolStr> {
         let Some(id) = &hcm.listener else { return BTreeSet::new() };
-        let own = self.listener(id).and_then(|listener| listener.hostname.as_ref());
+        let of = |listener: &PlannedListener| listener.hostname.clone().unwrap_or(SmolStr::new_static("*"));
+        let own = self.listener(id).map(of);
         let others = self
             .usable_http()
             .filter(|other| other.protocol == Protocol::Https && other.port.number == hcm.port && other.id != *id);
-        others.filter_map(|other| other.hostname.clone()).filter(|hostname| Some(hostname) != own).collect()
+        others.map(of).filter(|hostname| Some(hostname) != own.as_ref()).collect()
     }
 
     /// Whether requests for a host are another, more specific listener's on the same port.

@@ -2,14 +2,18 @@
 
 use xds_api::any;
 use xds_api::cel::expr::ParsedExpr;
-use xds_api::envoy::config::core::v3::CidrRange;
+use xds_api::envoy::config::core::v3::{CidrRange, RuntimeFractionalPercent};
 use xds_api::envoy::extensions::matching::common_inputs::network::v3::dynamic_metadata_input::{
     PathSegment, path_segment::Segment,
 };
-use xds_api::envoy::extensions::matching::common_inputs::network::v3::{DynamicMetadataInput, SourceIpInput};
+use xds_api::envoy::extensions::matching::common_inputs::network::v3::{
+    DynamicMetadataInput, SourceIpInput, SourcePortInput,
+};
 use xds_api::envoy::extensions::matching::input_matchers::ip::v3::Ip;
 use xds_api::envoy::extensions::matching::input_matchers::metadata::v3::Metadata;
+use xds_api::envoy::extensions::matching::input_matchers::runtime_fraction::v3::RuntimeFraction;
 use xds_api::envoy::r#type::matcher::v3::{HttpRequestHeaderMatchInput, ValueMatcher};
+use xds_api::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use xds_api::google::protobuf::Any;
 use xds_api::xds::core::v3::TypedExtensionConfig;
 use xds_api::xds::r#type::matcher::v3::matcher::matcher_list::predicate::{
@@ -72,6 +76,24 @@ pub(crate) fn not(condition: Predicate) -> Predicate {
 
 fn single(name: &str, input: Any, matcher: single_predicate::Matcher) -> Predicate {
     of(MatchType::SinglePredicate(SinglePredicate { input: Some(extension(name, input)), matcher: Some(matcher) }))
+}
+
+/// About so many millionths of sources, chosen by their ports. Seeds make choices that follow one another independent.
+pub(crate) fn share_of_sources(millionths: u32, seed: u64) -> Predicate {
+    let fraction = FractionalPercent { numerator: millionths, denominator: DenominatorType::Million as i32 };
+    let matcher = RuntimeFraction {
+        runtime_fraction: Some(RuntimeFractionalPercent {
+            default_value: Some(fraction),
+            runtime_key: "chancery.share".to_owned(),
+        }),
+        seed,
+    };
+    let custom = extension("envoy.matching.matchers.runtime_fraction", any(&matcher));
+    single(
+        "envoy.matching.inputs.source_port",
+        any(&SourcePortInput::default()),
+        single_predicate::Matcher::CustomMatch(custom),
+    )
 }
 
 pub(crate) fn exact(value: &str) -> StringMatcher {

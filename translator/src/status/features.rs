@@ -2,7 +2,7 @@
 //!
 //! Not claimed, and why:
 //! - mesh features: there is no mesh here;
-//! - `GatewayStaticAddresses`, `GatewayAddressEmpty`: addresses are given by whoever runs the Envoys;
+//! - `GatewayStaticAddresses`: addresses are given by whoever runs the Envoys, and nobody says which ones could be had;
 //! - `HTTPRouteDestinationPortMatching`: the API has no field for it yet.
 
 /// In the order of their names, as the API wants them listed.
@@ -12,12 +12,13 @@ pub(super) const SUPPORTED: &[&str] = &[
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "Gateway",
+    "GatewayAddressEmpty",
     "GatewayBackendClientCertificate",
     "GatewayFrontendClientCertificateValidation",
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
-    "GatewayInfrastructurePropagation",
+    "GatewayInfrastructure",
     "GatewayPort8080",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",

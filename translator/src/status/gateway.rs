@@ -57,7 +57,9 @@ pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
         let message = "clients of some ports are let in whatever certificate they show, or none";
         conditions.push(Condition::yes("InsecureFrontendValidationMode", "ConfigurationChanged", message));
     }
-    let sets: BTreeSet<&ObjectId> = plan.listeners.iter().map(|l| &l.id.owner).filter(|owner| *owner != id).collect();
+    // Those that are accepted, which one good listener is enough for.
+    let serving = plan.listeners.iter().filter(|listener| listener.usable());
+    let sets: BTreeSet<&ObjectId> = serving.map(|listener| &listener.id.owner).filter(|owner| *owner != id).collect();
     let listeners = own.iter().map(|listener| listener_status(listener, view)).collect();
     let mut diagnostics: Vec<Diagnostic> = own.iter().flat_map(|l| findings(l, object)).collect();
     if plan.class_missing {
@@ -164,10 +166,12 @@ fn listener_status(listener: &PlannedListener, view: &View<'_>) -> ListenerStatu
         Some(problem) => Condition::no("Accepted", problem.reason, problem.message.clone()),
         None => verdict("Accepted", "Accepted", "the listener is valid"),
     };
-    let programmed = if listener.usable() {
-        Condition::yes("Programmed", "Programmed", "the configuration is ready for Envoys")
-    } else {
-        Condition::no("Programmed", "Invalid", "the listener is not valid")
+    let programmed = match problem("Conflicted") {
+        Some(problem) => Condition::no("Programmed", problem.reason, problem.message.clone()),
+        None if listener.usable() => {
+            Condition::yes("Programmed", "Programmed", "the configuration is ready for Envoys")
+        }
+        None => Condition::no("Programmed", "Invalid", "the listener is not valid"),
     };
     let conditions =
         vec![accepted, programmed, verdict("ResolvedRefs", "ResolvedRefs", "every reference is good"), conflict];
