@@ -16,11 +16,13 @@ pub(crate) mod names;
 pub(crate) mod observe;
 mod patch;
 mod provider;
+mod scaling;
 mod service;
 pub(crate) mod start;
 mod workload;
 
 use kinds::ObjectId;
+use kinds::envoy_gateway::EnvoyProxySpec;
 use serde_json::{Value, json};
 use translator::{Deployment, Parameters};
 use xxhash_rust::xxh3::xxh3_64;
@@ -75,14 +77,21 @@ pub(crate) fn objects(gateway: &ObjectId, deployment: &Deployment, settings: &Se
         Parameters::Proxy(proxy) => Some(proxy.as_ref()),
         Parameters::Broken => return Wanted::Unchanged("its parametersRef does not resolve".to_owned()),
     };
-    let read = Provider::read(proxy).and_then(|provider| {
-        let files = bootstrap::files(gateway, proxy, settings)?;
-        Ok((provider, files))
-    });
-    let (provider, files) = match read {
-        Ok(read) => read,
-        Err(reason) => return Wanted::Unchanged(reason),
-    };
+    match make(gateway, deployment, proxy, settings) {
+        Ok(objects) => Wanted::Objects(objects),
+        Err(reason) => Wanted::Unchanged(reason),
+    }
+}
+
+/// The reason, where the parameters cannot be followed.
+fn make(
+    gateway: &ObjectId,
+    deployment: &Deployment,
+    proxy: Option<&EnvoyProxySpec>,
+    settings: &Settings,
+) -> Result<Vec<Value>, String> {
+    let provider = Provider::read(proxy)?;
+    let files = bootstrap::files(gateway, proxy, settings)?;
     let maker = Maker { gateway, deployment, name: names::of_gateway(gateway, &deployment.class) };
     let selector = maker.selector();
     let mut made = Vec::new();
@@ -102,10 +111,9 @@ pub(crate) fn objects(gateway: &ObjectId, deployment: &Deployment, settings: &Se
     };
     let spec = workload::spec(&parts, &provider, proxy, settings);
     let kind = if provider.envoy_daemon_set.is_some() { "DaemonSet" } else { "Deployment" };
-    let mut object = maker.object("apps/v1", kind, workload.name.as_deref(), json!({"spec": spec}));
-    patch(&mut object, workload.patch.as_ref());
+    let object = maker.object("apps/v1", kind, workload.name.as_deref(), json!({"spec": spec}));
     let target = object["metadata"]["name"].clone();
-    made.push(object);
+    made.push(patched(object, workload.patch.as_ref())?);
 
     let asked = &provider.envoy_service;
     if let Some(spec) = service::spec(deployment, asked, &selector) {
@@ -116,39 +124,20 @@ pub(crate) fn objects(gateway: &ObjectId, deployment: &Deployment, settings: &Se
         for (name, value) in &asked.annotations {
             object["metadata"]["annotations"][name] = json!(value);
         }
-        patch(&mut object, asked.patch.as_ref());
-        made.push(object);
+        made.push(patched(object, asked.patch.as_ref())?);
     }
     if let Some(asked) = provider.envoy_hpa.as_ref().filter(|_| provider.envoy_daemon_set.is_none()) {
-        let mut spec = json!({
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
-            "minReplicas": asked.min_replicas.unwrap_or(1),
-            "maxReplicas": asked.max_replicas.or(asked.min_replicas).unwrap_or(1),
-        });
-        if !asked.metrics.is_empty() {
-            spec["metrics"] = json!(asked.metrics);
-        }
-        if let Some(behavior) = &asked.behavior {
-            spec["behavior"] = behavior.clone();
-        }
-        let named = asked.name.as_deref();
-        let mut object = maker.object("autoscaling/v2", "HorizontalPodAutoscaler", named, json!({"spec": spec}));
-        patch(&mut object, asked.patch.as_ref());
-        made.push(object);
+        let spec = scaling::autoscaler(asked, &target);
+        let object =
+            maker.object("autoscaling/v2", "HorizontalPodAutoscaler", asked.name.as_deref(), json!({"spec": spec}));
+        made.push(patched(object, asked.patch.as_ref())?);
     }
     if let Some(asked) = &provider.envoy_pdb {
-        let mut spec = json!({"selector": {"matchLabels": selector}});
-        for (field, value) in [("minAvailable", &asked.min_available), ("maxUnavailable", &asked.max_unavailable)] {
-            if let Some(value) = value {
-                spec[field] = value.clone();
-            }
-        }
-        let named = asked.name.as_deref();
-        let mut object = maker.object("policy/v1", "PodDisruptionBudget", named, json!({"spec": spec}));
-        patch(&mut object, asked.patch.as_ref());
-        made.push(object);
+        let spec = scaling::budget(asked, &selector);
+        let object = maker.object("policy/v1", "PodDisruptionBudget", asked.name.as_deref(), json!({"spec": spec}));
+        made.push(patched(object, asked.patch.as_ref())?);
     }
-    Wanted::Objects(made)
+    Ok(made)
 }
 
 /// The Secret of a Gateway's Envoys, without what it holds.
@@ -157,20 +146,27 @@ pub(crate) fn identity_secret(gateway: &ObjectId, deployment: &Deployment) -> Va
     maker.object("v1", "Secret", None, json!({"type": "kubernetes.io/tls"}))
 }
 
-fn patch(object: &mut Value, asked: Option<&Patch>) {
-    // Who an object is, and whose, is not the patch's to say: it would be lost to us.
+/// Who an object is, and whose, is not a patch's to say: it would be lost to us.
+fn patched(mut object: Value, asked: Option<&Patch>) -> Result<Value, String> {
+    let Some(patch) = asked else { return Ok(object) };
     let metadata = object["metadata"].clone();
-    if let Some(patch) = asked {
-        patch.apply(object);
-    }
+    patch.apply(&mut object);
+    let Some(kept) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return Err(format!("the patch of {} leaves no metadata", metadata["name"]));
+    };
     for field in ["name", "namespace", "ownerReferences"] {
         if let Some(value) = metadata.get(field) {
-            object["metadata"][field] = value.clone();
+            kept.insert(field.to_owned(), value.clone());
         }
     }
+    let labels = kept.entry("labels").or_insert_with(|| json!({}));
+    let Some(labels) = labels.as_object_mut() else {
+        return Err(format!("the patch of {} leaves no labels", metadata["name"]));
+    };
     for (label, value) in metadata["labels"].as_object().into_iter().flatten() {
-        object["metadata"]["labels"][label] = value.clone();
+        labels.insert(label.clone(), value.clone());
     }
+    Ok(object)
 }
 
 struct Maker<'a> {

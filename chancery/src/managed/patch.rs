@@ -82,7 +82,11 @@ fn merge_item(items: &mut Vec<Value>, change: &Value, key: &str) {
     let deletes = change.get("$patch").and_then(Value::as_str) == Some("delete");
     match (position, deletes) {
         (Some(index), true) => drop(items.remove(index)),
-        (Some(index), false) => merge(&mut items[index], change, "", PatchType::StrategicMerge),
+        (Some(index), false) => {
+            if let Some(item) = items.get_mut(index) {
+                merge(item, change, "", PatchType::StrategicMerge);
+            }
+        }
         (None, true) => {}
         (None, false) => items.push(change.clone()),
     }

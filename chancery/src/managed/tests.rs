@@ -140,6 +140,12 @@ fn parameters_that_cannot_be_read_leave_what_runs() {
     assert!(
         matches!(objects(&gateway, &deployment, &settings()), Wanted::Unchanged(reason) if reason.contains("Host"))
     );
+    for patch in [json!("none"), json!({"metadata": 1}), json!({"metadata": {"labels": "none"}})] {
+        let proxy = json!({"provider": {"type": "Kubernetes", "kubernetes": {
+            "envoyService": {"patch": {"type": "JSONMerge", "value": patch}}}}});
+        deployment = self::deployment(Some(proxy));
+        assert!(matches!(objects(&gateway, &deployment, &settings()), Wanted::Unchanged(_)), "{patch}");
+    }
     deployment.parameters = Parameters::Broken;
     assert!(matches!(objects(&gateway, &deployment, &settings()), Wanted::Unchanged(_)));
 }

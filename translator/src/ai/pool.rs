@@ -276,7 +276,7 @@ fn watch(cluster: &mut Cluster) {
 }
 
 /// Pickers show certificates that they made themselves, so that there is nothing to verify; one that says it speaks plain
-/// HTTP/2 is taken at its word.
+/// HTTP/2 is taken at its word. `http2` says no such thing: the pickers' own charts have it beside TLS.
 pub(super) fn complete_picker(id: &ClusterId, cluster: &mut Cluster, view: &View<'_>) {
     watch(cluster);
     if cluster.transport_socket.is_some() {
@@ -285,7 +285,7 @@ pub(super) fn complete_picker(id: &ClusterId, cluster: &mut Cluster, view: &View
     let service = view.spec::<Service>(&id.backend);
     let port = service.and_then(|service| service.spec.ports.iter().find(|port| Some(port.port) == id.port));
     let plain = port.and_then(|port| port.app_protocol.as_deref());
-    if matches!(plain, Some("kubernetes.io/h2c" | "h2c" | "grpc" | "http2")) {
+    if matches!(plain, Some("kubernetes.io/h2c" | "h2c" | "grpc")) {
         return;
     }
     let mut context = UpstreamTlsContext::default();
