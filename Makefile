@@ -76,6 +76,12 @@ bench:
 	@echo "== benchmarks"
 	cargo run --release -p translator --example bench_translate
 
+.PHONY: bench-request
+bench-request: envoy
+	@echo "== what a request to a model costs an Envoy"
+	cargo build --release -p chancery
+	cargo run --release -p chancery --example bench_request
+
 .PHONY: bench-fanout
 bench-fanout:
 	@echo "== one push to many streams, beside the least a server can do"

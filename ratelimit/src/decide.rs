@@ -3,6 +3,7 @@
 //! Descriptors are looked at three times: which rule each one meets, what the rules say about one another, and then
 //! what each costs. Only the last step touches counters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use xds_api::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
@@ -24,6 +25,10 @@ pub const METADATA_PREFIX: &str = "reservation/";
 
 /// Beside it, under the same name always: by it a log knows the requests that have something to settle.
 const RESERVED: &str = "reserved";
+
+/// Where a response that lets a request pass says of each of its quotas whether it is spent: the prefix, and the value of
+/// the descriptor's first entry.
+const QUOTA_PREFIX: &str = "quota/";
 
 /// What cannot be answered; the caller's failure mode decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +99,8 @@ pub(crate) fn decide(
         Some(domain) => meet(domain, counters, unknown_cost, request),
         None => request.descriptors.iter().map(|_| Met::Nothing).collect(),
     };
-    spend(counters, reservations, met, now)
+    let quotas: Vec<&str> = request.descriptors.iter().map(first_value).collect();
+    spend(counters, reservations, met, &quotas, now)
 }
 
 /// Whether the request would be turned away by nothing but what is held for others, of which a part may come back: the
@@ -210,14 +216,16 @@ fn spend(
     counters: &Counters,
     reservations: &Reservations,
     met: Vec<Met<'_>>,
+    names: &[&str],
     now: Seconds,
 ) -> Result<RateLimitResponse, Unanswered> {
     let mut statuses = Vec::with_capacity(met.len());
     let mut verdict = Verdict::default();
     let mut held = Vec::new();
+    let mut told: BTreeMap<String, Value> = BTreeMap::new();
     // A request that one limit turns away must not hold room of another meanwhile.
     let doomed = met.len() > 1 && turned_away(counters, &met, now);
-    for met in met {
+    for (met, name) in met.into_iter().zip(names) {
         let limit = match met {
             Met::Nothing => {
                 statuses.push(status(Code::Ok));
@@ -232,6 +240,9 @@ fn spend(
         };
         let outcome = limit.ask(counters, doomed, now)?;
         verdict.add(&limit, &outcome);
+        if limit.quota {
+            told.insert(format!("{QUOTA_PREFIX}{name}"), truth(outcome.over && !limit.shadow));
+        }
         statuses.push(limit.status(&outcome, now));
         if let (Ask::Reserve { source, .. }, Some(Reserved { amount, window, .. })) = (&limit.ask, outcome.reserved) {
             held.push(Held { key: limit.key, window, limit: limit.requests, amount, source: (*source).into() });
@@ -249,11 +260,21 @@ fn spend(
         }
     } else if !held.is_empty() {
         let id = reservations.open(held, now);
-        let mark = Value { kind: Some(value::Kind::BoolValue(true)) };
-        let fields = [(format!("{METADATA_PREFIX}{id}"), mark.clone()), (RESERVED.to_owned(), mark)].into();
-        response.dynamic_metadata = Some(Struct { fields });
+        told.extend([(format!("{METADATA_PREFIX}{id}"), truth(true)), (RESERVED.to_owned(), truth(true))]);
+    }
+    if !over && !told.is_empty() {
+        response.dynamic_metadata = Some(Struct { fields: told });
     }
     Ok(response)
+}
+
+fn truth(value: bool) -> Value {
+    Value { kind: Some(value::Kind::BoolValue(value)) }
+}
+
+/// By which a quota is called in the answer.
+fn first_value(descriptor: &RateLimitDescriptor) -> &str {
+    descriptor.entries.first().map_or("", |entry| &entry.value)
 }
 
 fn turned_away(counters: &Counters, met: &[Met<'_>], now: Seconds) -> bool {

@@ -44,7 +44,7 @@ pub fn validate(config: &str) -> anyhow::Result<()> {
 
 #[derive(Debug)]
 pub struct Envoy {
-    _child: Child,
+    child: Child,
     admin: u16,
     log: PathBuf,
     _directory: tempfile::TempDir,
@@ -80,7 +80,13 @@ impl Envoy {
             .kill_on_drop(true)
             .spawn()
             .context("Envoy cannot be started")?;
-        Ok(Self { _child: child, admin, log, _directory: directory })
+        Ok(Self { child, admin, log, _directory: directory })
+    }
+
+    /// None when it has ended.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// The body of an admin page; none while Envoy does not answer.

@@ -11,6 +11,7 @@ use ratelimit::{Options, RateLimiter, State};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use translator::MOST_LIMIT_BYTES;
 use xds_api::ratelimit::config::ratelimit::v3::RateLimitConfig;
 use xds_api::{Resource, ResourceType};
 use xds_server::{GroupKey, Snapshots};
@@ -101,6 +102,15 @@ impl Told {
     /// These are all limits there are from now on.
     pub(super) fn tell(&self, config: &[Resource]) {
         self.embedded(config);
+        let bytes: usize = config.iter().map(|resource| resource.body.len()).sum();
+        if bytes > MOST_LIMIT_BYTES {
+            tracing::error!(
+                bytes,
+                most = MOST_LIMIT_BYTES,
+                "too much for stock rate limit services: they keep what they have"
+            );
+            return;
+        }
         self.snapshots.replace(&group(), config.to_vec());
     }
 

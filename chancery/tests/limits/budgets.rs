@@ -5,7 +5,7 @@ use testkit::{Reply, free_port};
 
 use crate::gateway::{Gateway, backend, endpoints, question};
 
-const KSERVE: &str = include_str!("../../../testdata/ai/kserve-token-limit/input.yaml");
+pub(crate) const KSERVE: &str = include_str!("../../../testdata/ai/kserve-token-limit/input.yaml");
 const AIBRIX: &str = include_str!("../../../testdata/ai/aibrix/input.yaml");
 
 fn remaining(reply: &Reply) -> u64 {

@@ -53,7 +53,7 @@ fn costs(spent: &[(usize, u64)]) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whole_answers_cost_what_their_usage_says() {
     let (_server, gateway) = start(options()).await;
-    let ten = vec!["word"; 10].join(" ");
+    let ten = ["word"; 10].join(" ");
     let asked: [(&str, &str, Value, [u64; 7]); 5] = [
         ("chat", CHAT, question("m", 10, false), [10, 20, 30, 4, 5, 0, 220]),
         ("completion", "/v1/completions", json!({"model": "m", "prompt": ten}), [10, 20, 30, 4, 5, 0, 220]),
@@ -83,7 +83,7 @@ async fn whole_answers_cost_what_their_usage_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_cost_what_their_usage_says_whatever_the_client_asks_for() {
     let (server, gateway) = start(options()).await;
-    let ten = vec!["word"; 10].join(" ");
+    let ten = ["word"; 10].join(" ");
     let chat = |stream_options: Value| {
         let mut body = question("m", 10, true);
         body["stream_options"] = stream_options;

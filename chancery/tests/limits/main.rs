@@ -1,8 +1,13 @@
 //! Limits through a stock Envoy: who is let through, how far, and what it is charged.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod budgets;
+mod concurrency;
 mod costs;
+mod edits;
 mod gateway;
+mod quotas;
 mod selectors;
+mod stock;
+mod telemetry;

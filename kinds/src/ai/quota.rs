@@ -1,9 +1,9 @@
 //! QuotaPolicy: how many tokens a backend may be asked for.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use smol_str::SmolStr;
 
+use crate::envoy_gateway::RateLimitSelector;
 use crate::gateway::LocalPolicyTargetReference;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub struct ModelQuota {
 #[serde(rename_all = "camelCase")]
 pub struct BucketRule {
     #[serde(default)]
-    pub client_selectors: Vec<Value>,
+    pub client_selectors: Vec<RateLimitSelector>,
     #[serde(default)]
     pub quota: Option<QuotaValue>,
     #[serde(default)]

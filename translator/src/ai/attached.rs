@@ -29,9 +29,10 @@ use super::api::Api;
 use super::backends::{self, Share};
 use super::costs::Costs;
 use super::edits::EDITS_HEADER;
-use super::filters::OTHER;
+use super::filters::{OTHER, USAGE};
 use super::host::{Listed, seconds};
-use super::pre_route::orders;
+use super::pre_route::{orders, text};
+use super::quota::{Quotas, SKIP_HEADER};
 use super::tables::{ModelKey, answer};
 use crate::attach::PlannedListener;
 use crate::diagnostics::place;
@@ -202,7 +203,7 @@ fn take(
             ..RouteMatch::default()
         };
         let name = format!("aigatewayroute/{}/{}/rule/{index}/match/{position}", route.id.namespace, route.id.name);
-        let bodies = bodies(&name, &matched, rule, &shares, policies, clusters);
+        let bodies = bodies(&name, &matched, &model, rule, &shares, policies, clusters);
         let model_only = one.headers.len() == usize::from(named.is_some());
         let ai = AiRoute { precedence, model: model.clone(), model_only, bodies };
         match model {
@@ -224,12 +225,14 @@ fn take(
 fn bodies(
     name: &str,
     matched: &RouteMatch,
+    model: &ModelMatch,
     rule: &AiRouteRule,
     shares: &[(usize, Option<Share>)],
     policies: &RulePolicies<'_>,
     clusters: &mut BTreeSet<ClusterId>,
 ) -> Vec<Bytes> {
     let mut bodies = Vec::new();
+    let mut served = 0;
     for api in Api::ALL {
         // A share that leads nowhere keeps its part of the requests of every family, answered 500.
         let speaks = |share: &Option<Share>| share.as_ref().is_none_or(|share| share.apis.contains(&api));
@@ -237,10 +240,22 @@ fn bodies(
         if able.is_empty() && !shares.is_empty() {
             continue;
         }
+        served += 1;
+        let quotas = Quotas::of(model, rule, &able, policies);
         let mut matched = matched.clone();
         matched.headers.push(matching(API_HEADER, exactly(api.name())));
         let mut metadata = orders(OTHER, &[("found", name)]);
-        if let Some(counting) = policies.counting() {
+        if let Some(mut counting) = policies.counting() {
+            if let Some((orders, all)) = quotas.orders()
+                && let Some(told) = counting.filter_metadata.get_mut(USAGE)
+            {
+                told.fields.insert("quotas".to_owned(), text(&orders));
+                told.fields.insert("all".to_owned(), text(&all));
+            }
+            if let Some(told) = counting.filter_metadata.get_mut(USAGE) {
+                let named = if let ModelMatch::Named(model) = model { model.as_str() } else { "(other)" };
+                told.fields.insert("model".to_owned(), text(named));
+            }
             metadata.filter_metadata.extend(counting.filter_metadata);
         }
         let route = Route {
@@ -249,13 +264,25 @@ fn bodies(
             metadata: Some(metadata),
             ..Route::default()
         };
-        let mut route = forwarding(route, rule, &able, policies, clusters);
-        if !policies.refused() {
-            policies.apply(&mut route, rule.name.as_deref());
+        let mut finished = |mut route: Route, able: &[&(usize, Option<Share>)]| {
+            route = forwarding(route, rule, able, policies, clusters);
+            if !policies.refused() {
+                policies.apply_with(&mut route, rule.name.as_deref(), &quotas.asked);
+            }
+            Bytes::from(route.encode_to_vec())
+        };
+        for (mask, skipped) in quotas.variants() {
+            let left: Vec<_> = able.iter().copied().filter(|(at, _)| !skipped.contains(at)).collect();
+            let mut variant = route.clone();
+            variant.name = format!("{}/skip/{mask}", route.name);
+            if let Some(matched) = &mut variant.r#match {
+                matched.headers.push(matching(SKIP_HEADER, exactly(&mask.to_string())));
+            }
+            bodies.push(finished(variant, &left));
         }
-        bodies.push(route.encode_to_vec().into());
+        bodies.push(finished(route, &able));
     }
-    if bodies.len() < Api::ALL.len() {
+    if served < Api::ALL.len() {
         let message = "No backend of this model understands the API of this path.";
         let mut refusal = answer("untranslated", 422, message, "invalid_request_error", "unsupported_api");
         refusal.r#match = Some(matched.clone());

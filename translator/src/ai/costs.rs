@@ -69,6 +69,12 @@ impl Costs {
         self
     }
 
+    /// With costs that are expressions of a policy's.
+    pub(crate) fn with_expressions<'a>(mut self, more: impl Iterator<Item = (&'a SmolStr, &'a String)>) -> Self {
+        self.0.extend(more.map(|(key, body)| (key.clone(), Cost::Expression(body.clone()))));
+        self
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

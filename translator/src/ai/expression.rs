@@ -61,7 +61,7 @@ struct Term {
 }
 
 /// The body of a Lua function of tokens `u`, names `c` and helpers `h` that returns the cost.
-pub(super) fn to_lua(expression: &str) -> Result<String, String> {
+pub(crate) fn to_lua(expression: &str) -> Result<String, String> {
     let parsed = Parser::new().parse(expression).map_err(|errors| {
         let text = errors.to_string();
         text.lines().next().unwrap_or("not an expression").to_owned()

@@ -75,9 +75,12 @@ fn ranked(
     RankedRoute { precedence, body: route.encode_to_vec().into() }
 }
 
+pub(crate) fn text(text: &str) -> Value {
+    Value { kind: Some(value::Kind::StringValue(text.to_owned())) }
+}
+
 /// Metadata by which a route gives orders to a script.
 pub(crate) fn orders(filter: &str, fields: &[(&str, &str)]) -> Metadata {
-    let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
     let fields: BTreeMap<_, _> = fields.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
     Metadata { filter_metadata: [(filter.to_owned(), Struct { fields })].into(), ..Metadata::default() }
 }

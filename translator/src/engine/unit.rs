@@ -160,6 +160,8 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         | Kind::GatewayParameters
         | Kind::InferenceService
         | Kind::EnvoyPatchPolicy
+        | Kind::QuotaPolicy
+        | Kind::RateLimitPolicy
         | Kind::EnvoyExtensionPolicy => vec![UnitId::Status(id.clone())],
         Kind::ReferenceGrant
         | Kind::Service
@@ -169,10 +171,8 @@ pub(crate) fn rooted_in(id: &ObjectId) -> Vec<UnitId> {
         | Kind::Namespace
         | Kind::Pod
         | Kind::HttpRouteFilter
-        | Kind::QuotaPolicy
         | Kind::InferenceObjective
-        | Kind::LlmInferenceService
-        | Kind::RateLimitPolicy => Vec::new(),
+        | Kind::LlmInferenceService => Vec::new(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! The references of AI routes, backends and pools, and of the policies that patch and extend.
 
-use kinds::ai::{AiGatewayRouteSpec, AiServiceBackendSpec, BackendSecurityPolicySpec};
+use kinds::ai::{AiGatewayRouteSpec, AiServiceBackendSpec, BackendSecurityPolicySpec, QuotaPolicySpec};
 use kinds::envoy_gateway::{EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
 use kinds::gateway::{LocalPolicyTargetReference, SecretObjectReference};
 use kinds::inference::InferencePoolSpec;
-use kinds::kgateway::KgatewayBackendSpec;
+use kinds::kgateway::{KgatewayBackendSpec, RateLimitPolicySpec};
 use kinds::{FieldPath, Kind};
 
 use super::reference::{References, Role};
@@ -20,6 +20,17 @@ impl References<'_> {
             Kind::KgatewayBackend => object.spec().into_iter().for_each(|spec| self.of_kgateway_backend(spec)),
             Kind::EnvoyPatchPolicy => object.spec().into_iter().for_each(|spec: &EnvoyPatchPolicySpec| {
                 self.policy_target(&"spec.targetRef".into(), &spec.target_ref);
+            }),
+            Kind::QuotaPolicy => object.spec().into_iter().for_each(|spec: &QuotaPolicySpec| {
+                for (index, target) in spec.target_refs.iter().enumerate() {
+                    self.policy_target(&FieldPath::from("spec.targetRefs").index(index), target);
+                }
+            }),
+            Kind::RateLimitPolicy => object.spec().into_iter().for_each(|spec: &RateLimitPolicySpec| {
+                let target = &spec.target_ref;
+                let namespace = target.namespace.as_deref();
+                let path = "spec.targetRef".into();
+                self.add(Role::PolicyTarget, &path, &target.group, &target.kind, namespace, &target.name);
             }),
             Kind::EnvoyExtensionPolicy => object.spec().into_iter().for_each(|spec| self.of_extension_policy(spec)),
             _ => {}

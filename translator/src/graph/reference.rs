@@ -149,7 +149,9 @@ impl References<'_> {
             | Kind::InferencePool
             | Kind::KgatewayBackend
             | Kind::EnvoyPatchPolicy
-            | Kind::EnvoyExtensionPolicy => self.of_ai(),
+            | Kind::EnvoyExtensionPolicy
+            | Kind::QuotaPolicy
+            | Kind::RateLimitPolicy => self.of_ai(),
             Kind::HttpRoute => self.of_http_route(),
             Kind::GrpcRoute => self.of_grpc_route(),
             Kind::TlsRoute => {

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 
 use super::{Policies, merge};
 use crate::engine::{Outcome, Product, UnitId, View};
+use crate::graph::{Role, Target, Verdict};
 use crate::names::{Chain, ListenerId};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +15,8 @@ pub(crate) struct Effective {
     pub rules: Vec<InForce>,
     /// Policies that give way, each with the one it gives way to, and whether the two are merged.
     pub overrides: Vec<Override>,
+    /// Policies that do nothing but limit: the requests of the route, or what the backends of its rules may be asked for.
+    pub limiting: Vec<Chain>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,8 +46,29 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
     }
     effective.overrides.sort();
     effective.overrides.dedup();
+    effective.limiting = limiting(route, view);
+    demands.extend(effective.limiting.iter().map(|chain| UnitId::Traffic(chain.clone())));
     demands.extend(effective.overrides.iter().map(|gives_way| UnitId::Overridden(gives_way.loser.clone())));
     Outcome { product: Product::Effective(effective.into()), demands, diagnostics: Vec::new() }
+}
+
+fn limiting(route: &ObjectId, view: &View<'_>) -> Vec<Chain> {
+    let about = |object: &ObjectId, kind: Kind| {
+        view.referrers(object, Role::PolicyTarget).into_iter().filter(move |policy| policy.kind == kind)
+    };
+    let mut found: Vec<ObjectId> = about(route, Kind::RateLimitPolicy).collect();
+    if route.kind == Kind::AiGatewayRoute {
+        for edge in view.references(route).into_iter().filter(|edge| edge.role == Role::Backend) {
+            if let (Target::Object(backend), Verdict::Allowed) = (&edge.target, edge.verdict) {
+                found.extend(about(backend, Kind::QuotaPolicy));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    // Another namespace's routes are not a policy's to limit.
+    found.retain(|policy| policy.kind != Kind::RateLimitPolicy || policy.namespace == route.namespace);
+    found.into_iter().map(|policy| Chain(vec![policy])).collect()
 }
 
 /// The names of a route's rules, none for rules without.

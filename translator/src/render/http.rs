@@ -25,6 +25,7 @@ use xds_api::envoy::extensions::http::early_header_mutation::header_mutation::v3
 use super::build::{boolean, from_ads, header, seconds, uint32};
 use super::filters;
 use super::filters::table_fallback::SCOPE_HEADER;
+use super::genai;
 use crate::names::HcmId;
 use crate::policy::client;
 use crate::policy::extension::Written;
@@ -48,6 +49,7 @@ pub(crate) struct Asked<'a, 'v> {
 
 pub(crate) fn connection_manager(hcm: &HcmId, tls: bool, asked: &Asked<'_, '_>, additions: &mut Additions) -> Filter {
     let scheme = if tls { "https" } else { "http" };
+    let settlements = asked.settlements.then(filters::limits::settlements);
     let mut config = HttpConnectionManager {
         codec_type: CodecType::Auto as i32,
         stat_prefix: format!("{scheme}-{}", hcm.scope_prefix().replace('/', "-")),
@@ -70,7 +72,7 @@ pub(crate) fn connection_manager(hcm: &HcmId, tls: bool, asked: &Asked<'_, '_>, 
             ..Http2ProtocolOptions::default()
         }),
         local_reply_config: Some(crate::ai::openai_shaped()),
-        access_log: asked.settlements.then(filters::limits::settlements).into_iter().collect(),
+        access_log: settlements.into_iter().chain(genai::statistics()).collect(),
         stream_idle_timeout: Some(seconds(STREAM_IDLE_SECONDS)),
         request_headers_timeout: Some(seconds(REQUEST_HEADERS_SECONDS)),
         ..HttpConnectionManager::default()
@@ -107,11 +109,12 @@ fn scoped_routes() -> ScopedRoutes {
 }
 
 /// Headers by which our own filters speak to each other.
-const CLIENTS_MAY_NOT: [&str; 7] = [
+const CLIENTS_MAY_NOT: [&str; 8] = [
     "x-ai-eg-model",
     "x-chancery-api",
     "x-chancery-edits",
     "x-chancery-share",
+    "x-chancery-skip",
     "x-gateway-destination-endpoint",
     "x-gateway-destination-endpoint-served",
     "x-gateway-destination-endpoint-subset",

@@ -8,6 +8,7 @@ pub(crate) mod downstream_tls;
 pub(crate) mod endpoints;
 pub(crate) mod external;
 pub(crate) mod filters;
+mod genai;
 mod http;
 pub(crate) mod listener;
 pub(crate) mod matcher;

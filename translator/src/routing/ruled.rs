@@ -4,12 +4,12 @@ use kinds::{Kind, ObjectId};
 use xds_api::envoy::config::core::v3::Metadata;
 use xds_api::envoy::config::route::v3::{Route, RouteAction};
 
-use crate::ai::Costs;
+use crate::ai::{Costs, USAGE, orders_text};
 use crate::engine::{UnitId, View};
 use crate::names::{ListenerId, Settings};
 use crate::options::LimitService;
 use crate::policy::external::{self, Extensions};
-use crate::policy::limits::{self, Costed};
+use crate::policy::limits::{self, Costed, Limits};
 use crate::policy::security::network::Connections;
 use crate::policy::{Effective, Security, Traffic};
 
@@ -20,6 +20,8 @@ pub(crate) struct Ruled<'a> {
     /// What the requests of a route by model cost.
     costs: Option<Costs>,
     service: &'a LimitService,
+    /// What policies that only limit say about the route and its backends.
+    limiting: Vec<&'a Traffic>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -49,7 +51,15 @@ impl<'a> Ruled<'a> {
         let extensions = external::of(route, &listener.gateway, view);
         let by_model = (route.kind == Kind::AiGatewayRoute).then(|| view.object(route)).flatten();
         let costs = by_model.map(|object| Costs::of(object, &listener.gateway, view));
-        Self { route: route.clone(), rules, extensions, costs, service: &view.options.limits }
+        let limiting: Vec<&Traffic> = effective
+            .into_iter()
+            .flat_map(|effective| &effective.limiting)
+            .filter_map(|chain| view.made::<Traffic>(UnitId::Traffic(chain.clone())))
+            .collect();
+        let expressions =
+            limiting.iter().filter_map(|traffic| traffic.limits.as_ref()).flat_map(|limits| &limits.costs);
+        let costs = costs.map(|costs| costs.with_expressions(expressions));
+        Self { route: route.clone(), rules, extensions, costs, service: &view.options.limits, limiting }
     }
 
     pub(crate) fn rule(&self, index: usize) -> RulePolicies<'_> {
@@ -64,6 +74,7 @@ impl<'a> Ruled<'a> {
             costs,
             unknown_cost,
             service: self.service,
+            limiting: &self.limiting,
         }
     }
 
@@ -94,6 +105,7 @@ pub(crate) struct RulePolicies<'a> {
     /// A limit needs a cost that nobody produces.
     unknown_cost: bool,
     service: &'a LimitService,
+    limiting: &'a [&'a Traffic],
 }
 
 impl RulePolicies<'_> {
@@ -101,6 +113,7 @@ impl RulePolicies<'_> {
     pub(crate) fn refused(&self) -> bool {
         self.extensions.refused
             || self.unknown_cost
+            || self.limiting.iter().any(|traffic| !traffic.problems.is_empty())
             || self.rule.unknown
             || self.rule.security.is_some_and(|security| !security.problems.is_empty())
             || self.rule.traffic.is_some_and(|traffic| !traffic.problems.is_empty())
@@ -124,22 +137,49 @@ impl RulePolicies<'_> {
 
     /// Puts the orders of the policies on a route. What the rule itself says comes later and replaces them.
     pub(crate) fn apply(&self, envoy: &mut Route, rule: Option<&str>) {
+        self.apply_with(envoy, rule, &[]);
+    }
+
+    /// With the quotas of the backends that the route leads to.
+    pub(crate) fn apply_with(&self, envoy: &mut Route, rule: Option<&str>, quotas: &[limits::Asked<'_>]) {
         let security = self.rule.security.iter().flat_map(|security| &security.orders);
         let traffic = self.rule.traffic.iter().flat_map(|traffic| &traffic.orders);
         let orders = security.chain(traffic).map(|(name, order)| ((*name).to_owned(), order.clone()));
         envoy.typed_per_filter_config.extend(orders);
         let extensions = self.extensions.orders.iter().map(|order| (external::EXTENSIONS.to_owned(), order.clone()));
         envoy.typed_per_filter_config.extend(extensions);
-        if let Some(limits) = self.rule.traffic.and_then(|traffic| traffic.limits.as_ref()) {
-            let route = limits::Route { id: self.route, costs: self.costs.as_ref() };
-            let orders = limits.orders(&route, self.service).into_iter();
-            envoy.typed_per_filter_config.extend(orders.map(|(name, order)| (name.to_owned(), order)));
+        let of_requests = self.limiting.iter().filter_map(|traffic| traffic.limits.as_ref());
+        let of_requests = of_requests.filter(|limits| limits.rules.iter().all(|rule| rule.about.is_none()));
+        let all: Vec<&Limits> =
+            self.rule.traffic.and_then(|traffic| traffic.limits.as_ref()).into_iter().chain(of_requests).collect();
+        let route = limits::Route { id: self.route, costs: self.costs.as_ref() };
+        let kept = limits::kept(&all, quotas, self.service);
+        if !kept.is_empty() {
+            let kept: Vec<String> = kept.into_iter().collect();
+            let told = &mut envoy.metadata.get_or_insert_default().filter_metadata;
+            let fields = &mut told.entry(USAGE.to_owned()).or_default().fields;
+            fields.insert("keep".to_owned(), orders_text(&kept.join(",")));
         }
+        let orders = limits::orders(&all, quotas, &route, self.service).into_iter();
+        envoy.typed_per_filter_config.extend(orders.map(|(name, order)| (name.to_owned(), order)));
         if let Some(traffic) = self.rule.traffic {
             traffic.route.apply(envoy);
             let ObjectId { kind, namespace, name } = self.route;
             envoy.stat_prefix = traffic.route.stat_prefix(kind.name(), namespace, name, rule);
         }
+    }
+
+    /// The quotas of a backend for a model, as far as the route knows which model its server is asked for.
+    pub(crate) fn quotas(&self, backend: &ObjectId, model: Option<&str>) -> Vec<&limits::Rule> {
+        let rules = self.limiting.iter().filter_map(|traffic| traffic.limits.as_ref()).flat_map(|limits| &limits.rules);
+        let about = rules.filter(|rule| {
+            let about = rule.about.as_ref().filter(|about| about.backend == *backend);
+            about.is_some_and(|about| match (&about.model, model) {
+                (Some(quoted), Some(model)) => quoted == model,
+                _ => true,
+            })
+        });
+        about.collect()
     }
 
     /// The orders by which answers are counted; none where nobody wants to know.

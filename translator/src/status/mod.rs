@@ -3,6 +3,7 @@
 mod ai;
 mod features;
 mod gateway;
+mod limits;
 mod policy;
 mod route;
 
@@ -34,6 +35,7 @@ pub(crate) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
             crate::policy::status::evaluate(id, view)
         }
         Kind::EnvoyProxy => crate::policy::proxy::status(id, view),
+        Kind::QuotaPolicy | Kind::RateLimitPolicy => limits::evaluate(id, view),
         _ => Outcome::default(),
     }
 }

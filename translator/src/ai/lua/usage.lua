@@ -102,6 +102,7 @@ local function costs(h, made, u, more, context)
     cached = u.cached or u.read or 0, creation = u.creation or 0, reasoning = u.reasoning or 0,
   }
   local metadata = h:streamInfo():dynamicMetadata()
+  metadata:set('chancery.ai', 'tokens', whole)
   for _, entry in ipairs(made) do
     local good, cost = pcall(entry[2], whole, context, helpers)
     if good and cost == cost and cost >= 0 then metadata:set(NS, entry[1], cost < MOST and floor(cost) or MOST) end
@@ -154,10 +155,13 @@ end
 local function stream(h, made, context, kept)
   local mark = MARKS[kept.rest or '']
   local u, more, known, rest, due = { input = kept.asked and kept.asked.input }, 0, false, nil, 1
+  local first, last
   for chunk in h:bodyChunks() do
     local n = chunk:length()
     if n > 0 then
       local s = chunk:getBytes(0, n)
+      last = h:timestamp()
+      first = first or last
       if rest then s = rest .. s end
       local to = #s
       while to > 0 and byte(s, to) ~= 10 do to = to - 1 end
@@ -177,7 +181,12 @@ local function stream(h, made, context, kept)
     end
   end
   -- At a clean end, the last usage of a server that reports any is all there was.
-  costs(h, made, u, (known and not mark) and 0 or more, context)
+  more = (known and not mark) and 0 or more
+  costs(h, made, u, more, context)
+  local tokens = (u.output or 0) + more
+  if tokens > 1 then
+    h:streamInfo():dynamicMetadata():set('chancery.ai', 'pace', floor((last - first) * 1000 / (tokens - 1)))
+  end
 end
 
 local function whole(h, made, context, kept)
@@ -212,4 +221,39 @@ function envoy_on_response(h)
   if find(content_type, 'text/event-stream', 1, true) then return stream(h, made, context, kept) end
   if find(content_type, 'json', 1, true) then return whole(h, made, context, kept) end
   costs(h, made, { input = kept.asked and kept.asked.input }, 0, context)
+end
+
+-- Passes over backends whose quotas are spent, as the rate limit service has just said; refuses a request for which none is
+-- left. Of the quotas of a model one with room is enough; a quota of the whole backend, marked `!`, stands beside them.
+function envoy_on_request(h)
+  local kept = h:metadata():get('keep')
+  if kept ~= nil then
+    local headers, metadata = h:headers(), h:streamInfo():dynamicMetadata()
+    for name in string.gmatch(kept, '[^,]+') do
+      local value = headers:get(name)
+      if value ~= nil then metadata:set('chancery.kept', name, value) end
+    end
+  end
+  local orders = h:metadata():get('quotas')
+  if orders == nil then return end
+  local answers = h:streamInfo():dynamicMetadata():get('envoy.filters.http.ratelimit')
+  if answers == nil then return end
+  local mask, all = 0, tonumber(h:metadata():get('all'))
+  for bit, rules in string.gmatch(orders, '(%d+)=([^;]*)') do
+    local met, over, spent = 0, 0, false
+    for whole, rule in string.gmatch(rules, '(!?)([^,]+)') do
+      local is_over = answers['quota/' .. rule]
+      if whole == '!' then
+        spent = spent or is_over == true
+      elseif is_over ~= nil then
+        met = met + 1
+        if is_over then over = over + 1 end
+      end
+    end
+    if spent or (met > 0 and over == met) then mask = mask + 2 ^ tonumber(bit) end
+  end
+  if mask == 0 then return end
+  if mask == all then return h:respond({ [':status'] = '429', ['x-envoy-ratelimited'] = 'true' }, '') end
+  h:headers():replace('x-chancery-skip', string.format('%d', mask))
+  h:clearRouteCache()
 end

@@ -14,19 +14,25 @@
 //!   produced where its name says what it is.
 
 mod condition;
+mod kept;
 mod local;
 mod orders;
+mod quota;
 mod rule;
 mod service;
 
+use std::collections::BTreeMap;
+
 use kinds::envoy_gateway::BackendTrafficPolicySpec;
 use kinds::{FieldPath, ObjectId};
+use smol_str::SmolStr;
 use xds_api::google::protobuf::Any;
 
-pub(crate) use orders::{Costed, Route};
+pub(crate) use orders::{Asked, Costed, Route, kept, orders};
+pub(crate) use quota::of_limiting;
 pub(crate) use rule::{Hits, Place, Rule};
-pub use service::LimitRule;
 pub(crate) use service::{DOMAIN, evaluate as evaluate_domain, told};
+pub use service::{LimitRule, MOST_BYTES};
 
 use super::Problem;
 use crate::engine::View;
@@ -43,6 +49,8 @@ pub(crate) struct Limits {
     pub closed: bool,
     /// Orders for Envoy's own counters.
     pub local: Option<Any>,
+    /// Costs that the rules are in, each the body of a function of the script that counts.
+    pub costs: BTreeMap<SmolStr, String>,
 }
 
 /// None where nothing is limited.

@@ -1,15 +1,19 @@
 //! The orders of a route for the rate limit filter.
 
+use std::collections::BTreeSet;
+
 use kinds::ObjectId;
 use smol_str::SmolStr;
 use xds_api::any;
 use xds_api::envoy::config::route::v3::RateLimit;
+use xds_api::envoy::config::route::v3::rate_limit::action::{ActionSpecifier, MetaData};
 use xds_api::envoy::config::route::v3::rate_limit::r#override::{DynamicMetadata, OverrideSpecifier};
 use xds_api::envoy::config::route::v3::rate_limit::{Action, HitsAddend, Override, XRateLimitOption};
 use xds_api::envoy::extensions::filters::http::ratelimit::v3::RateLimitPerRoute;
 use xds_api::google::protobuf::{Any, UInt64Value};
 
-use super::condition::{generic, metadata_key};
+use super::condition::{Condition, generic, metadata_key};
+use super::kept::action as kept_action;
 use super::service::DOMAIN;
 use super::{Hits, Limits, Place, Rule, route_name};
 use crate::ai::{COSTS, Costs};
@@ -46,19 +50,6 @@ impl Limits {
         needed.filter(|needed| !costs.lists(&needed.key)).collect()
     }
 
-    pub(crate) fn orders(&self, route: &Route<'_>, service: &LimitService) -> Vec<(&'static str, Any)> {
-        let mut orders: Vec<(&'static str, Any)> = Vec::new();
-        let rate_limits: Vec<RateLimit> = self.rules.iter().flat_map(|rule| asked(rule, route, service)).collect();
-        if !rate_limits.is_empty() {
-            let per_route =
-                RateLimitPerRoute { domain: DOMAIN.to_owned(), rate_limits, ..RateLimitPerRoute::default() };
-            let filter = if self.closed { limits::CLOSED } else { limits::OPEN };
-            orders.push((filter, any(&per_route)));
-        }
-        orders.extend(self.local.iter().map(|order| (limits::LOCAL, order.clone())));
-        orders
-    }
-
     /// What the service in use cannot be told.
     pub(crate) fn problems(&self, service: &LimitService) -> Vec<Problem> {
         if matches!(service, LimitService::Embedded(_)) {
@@ -70,15 +61,89 @@ impl Limits {
     }
 }
 
-/// What the service is asked for a rule: when the request comes, and when it is over.
-fn asked(rule: &Rule, route: &Route<'_>, service: &LimitService) -> Vec<RateLimit> {
-    let mut actions = vec![generic("rule", &rule.id)];
-    if !rule.shared {
-        actions.push(generic("route", &route_name(route.id)));
+/// The quota of a backend, as a route asks for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub rule: &'a Rule,
+    /// Whether the route says which model the server is asked for; else the request does.
+    pub model_known: bool,
+    /// Whether the route leads to this backend alone.
+    pub sole: bool,
+}
+
+/// The orders of a route: of the policies that limit its requests, and of the quotas of its backends.
+pub(crate) fn orders(
+    all: &[&Limits],
+    quotas: &[Asked<'_>],
+    route: &Route<'_>,
+    service: &LimitService,
+) -> Vec<(&'static str, Any)> {
+    let mut orders: Vec<(&'static str, Any)> = Vec::new();
+    let rules = all.iter().flat_map(|limits| &limits.rules);
+    let mut rate_limits: Vec<RateLimit> =
+        rules.flat_map(|rule| asked(rule, &[], &[], route, matches!(service, LimitService::Embedded(_)))).collect();
+    for quota in quotas {
+        let Some(about) = &quota.rule.about else { continue };
+        let model = |model: &SmolStr| {
+            if quota.model_known { generic("model", model) } else { Condition::EachModel.action() }
+        };
+        let model: Vec<Action> = about.model.iter().map(model).collect();
+        let expected = [vec![generic("backend", &about.backend_name())], model.clone()].concat();
+        let met = [vec![noted("backend")], model].concat();
+        let reserves = quota.sole && matches!(service, LimitService::Embedded(_));
+        rate_limits.extend(asked(quota.rule, &expected, &met, route, reserves));
     }
-    actions.extend(rule.conditions.iter().map(super::condition::Condition::action));
+    if !rate_limits.is_empty() {
+        let per_route = RateLimitPerRoute { domain: DOMAIN.to_owned(), rate_limits, ..RateLimitPerRoute::default() };
+        let closed = all.iter().any(|limits| limits.closed);
+        orders.push((if closed { limits::CLOSED } else { limits::OPEN }, any(&per_route)));
+    }
+    let local = all.iter().find_map(|limits| limits.local.as_ref());
+    orders.extend(local.map(|order| (limits::LOCAL, order.clone())));
+    orders
+}
+
+/// The headers that are needed again when a request is over, because a service is asked then.
+pub(crate) fn kept(all: &[&Limits], quotas: &[Asked<'_>], service: &LimitService) -> BTreeSet<String> {
+    let embedded = matches!(service, LimitService::Embedded(_));
+    let of_requests = all.iter().flat_map(|limits| &limits.rules).filter(|rule| match &rule.response {
+        Some(Hits::Noted(_)) => !embedded,
+        Some(Hits::Number(_)) => true,
+        None => false,
+    });
+    let of_backends = quotas.iter().filter(|quota| !(quota.sole && embedded)).map(|quota| quota.rule);
+    let mut names = BTreeSet::new();
+    for condition in of_requests.chain(of_backends).flat_map(|rule| &rule.conditions) {
+        super::kept::headers(condition, &mut names);
+    }
+    names
+}
+
+/// What the script noted about the request, as an entry.
+fn noted(key: &str) -> Action {
+    Action {
+        action_specifier: Some(ActionSpecifier::Metadata(MetaData {
+            descriptor_key: key.to_owned(),
+            metadata_key: Some(metadata_key(crate::ai::METADATA, key)),
+            ..MetaData::default()
+        })),
+    }
+}
+
+/// What the service is asked for a rule: when the request comes, and when it is over. What a rule is about is expected at
+/// first, and known at the end.
+fn asked(rule: &Rule, expected: &[Action], met: &[Action], route: &Route<'_>, reserves: bool) -> Vec<RateLimit> {
+    let actions = |about: &[Action], condition: fn(&Condition) -> Action| {
+        let mut actions = vec![generic("rule", &rule.id)];
+        if !rule.shared {
+            actions.push(generic("route", &route_name(route.id)));
+        }
+        actions.extend_from_slice(about);
+        actions.extend(rule.conditions.iter().map(condition));
+        actions
+    };
     let asking = |hits: HitsAddend| RateLimit {
-        actions: actions.clone(),
+        actions: actions(expected, Condition::action),
         hits_addend: Some(hits),
         limit: rule.brought.as_ref().map(brought),
         x_ratelimit_option: rule.headers as i32,
@@ -87,11 +152,12 @@ fn asked(rule: &Rule, route: &Route<'_>, service: &LimitService) -> Vec<RateLimi
     let check = asking(addend(&rule.request));
     let Some(response) = &rule.response else { return vec![check] };
     let reserved = match response {
-        Hits::Noted(place) if matches!(service, LimitService::Embedded(_)) => Some(place),
+        Hits::Noted(place) if reserves => Some(place),
         Hits::Noted(_) | Hits::Number(_) => None,
     };
     let Some(place) = reserved else {
-        let debit = RateLimit { apply_on_stream_done: true, ..asking(addend(response)) };
+        let debit =
+            RateLimit { apply_on_stream_done: true, actions: actions(met, kept_action), ..asking(addend(response)) };
         return vec![check, debit];
     };
     // Who knows nothing of tokens spends none: a route that is not of models is only checked.

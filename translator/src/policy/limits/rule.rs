@@ -5,6 +5,7 @@ use kinds::envoy_gateway::{
 };
 use kinds::{FieldPath, ObjectId};
 use serde_json::json;
+use smol_str::SmolStr;
 use xds_api::envoy::config::route::v3::rate_limit::XRateLimitOption;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,6 +23,8 @@ pub(crate) struct Rule {
     /// The policy that says it, and where.
     pub policy: ObjectId,
     pub path: FieldPath,
+    /// A backend, and maybe a model, that the rule is about; none for rules about requests.
+    pub about: Option<About>,
     pub conditions: Vec<Condition>,
     pub requests: u32,
     pub unit: RateLimitUnit,
@@ -32,6 +35,20 @@ pub(crate) struct Rule {
     pub headers: XRateLimitOption,
     pub request: Hits,
     pub response: Option<Hits>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct About {
+    pub backend: ObjectId,
+    /// The model as the server knows it.
+    pub model: Option<SmolStr>,
+}
+
+impl About {
+    /// The backend as costs and counters call it.
+    pub(crate) fn backend_name(&self) -> String {
+        format!("{}.{}", self.backend.name, self.backend.namespace)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +84,7 @@ impl Rule {
             id: format!("{}/{}/{:016x}", policy.namespace, policy.name, identity(written, shared)),
             policy: policy.clone(),
             path: path.clone(),
+            about: None,
             conditions,
             requests,
             unit,

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kinds::envoy_gateway::RateLimitUnit as Written;
-use kinds::{FieldPath, ObjectId};
+use kinds::{Diagnostic, FieldPath, ObjectId};
 use prost::Message;
 use xds_api::ratelimit::config::ratelimit::v3::{RateLimitDescriptor, RateLimitPolicy, RateLimitUnit};
 use xds_api::{Resource, ResourceType};
 
 use super::Rule;
+use crate::diagnostics::place;
 use crate::engine::{Made as _, Outcome, Product, View};
+use crate::options::LimitService;
 use crate::policy::Traffic;
 
 pub(crate) const DOMAIN: &str = "chancery";
@@ -38,9 +40,41 @@ pub(crate) fn evaluate(view: &View<'_>) -> Outcome {
     if rules.is_empty() {
         return Outcome::default();
     }
+    let diagnostics = too_large(&rules, view).into_iter().collect();
     let config =
         RawConfig { name: DOMAIN.to_owned(), domain: DOMAIN.to_owned(), descriptors: rules.into_values().collect() };
-    Product::Resource(Resource::encode(ResourceType::RateLimitConfig, DOMAIN, &config)).into()
+    let product = Product::Resource(Resource::encode(ResourceType::RateLimitConfig, DOMAIN, &config));
+    Outcome { product, demands: Vec::new(), diagnostics }
+}
+
+/// The stock service takes no more in one message, and says nothing when there is more.
+pub const MOST_BYTES: usize = (4 << 20) - (16 << 10);
+
+/// A finding about the policy that has the largest part in a configuration that the stock service cannot take.
+fn too_large(rules: &BTreeMap<&str, Bytes>, view: &View<'_>) -> Option<Diagnostic> {
+    if matches!(view.options.limits, LimitService::Embedded(_)) {
+        return None;
+    }
+    let total: usize = rules.values().map(|rule| rule.len() + 5).sum();
+    if total < MOST_BYTES * 3 / 4 {
+        return None;
+    }
+    let mut parts: BTreeMap<&ObjectId, usize> = BTreeMap::new();
+    for unit in view.demanders() {
+        let limits = view.made::<Traffic>(unit.clone()).and_then(|traffic| traffic.limits.as_ref());
+        for rule in limits.iter().flat_map(|limits| &limits.rules) {
+            *parts.entry(&rule.policy).or_default() += rules.get(rule.id.as_str()).map_or(0, Bytes::len);
+        }
+    }
+    let (policy, _) = parts.into_iter().max_by_key(|(_, bytes)| *bytes)?;
+    let at = place(view.object(policy)?, "spec");
+    let words = format!("all limits together are {total} bytes: the stock service takes {MOST_BYTES} at most");
+    let finding = if total > MOST_BYTES {
+        Diagnostic::error("limits-too-large", at, words).help("the limits that it was told before stay in force")
+    } else {
+        Diagnostic::warning("limits-too-large", at, words)
+    };
+    Some(finding.about(policy))
 }
 
 /// A rule as its author knows it.
@@ -68,6 +102,10 @@ fn descriptor(rule: &Rule) -> RateLimitDescriptor {
     if !rule.shared {
         steps.push(("route".to_owned(), None));
     }
+    if let Some(about) = &rule.about {
+        steps.push(("backend".to_owned(), Some(about.backend_name())));
+        steps.extend(about.model.iter().map(|model| ("model".to_owned(), Some(model.to_string()))));
+    }
     steps.extend(rule.conditions.iter().map(|condition| {
         let (key, value) = condition.entry();
         (key, value.map(ToOwned::to_owned))
@@ -85,6 +123,7 @@ fn descriptor(rule: &Rule) -> RateLimitDescriptor {
             None => {
                 step.rate_limit = Some(limit.clone());
                 step.shadow_mode = rule.shadow;
+                step.quota_mode = rule.about.is_some();
             }
         }
         inner = Some(step);

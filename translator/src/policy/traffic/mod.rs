@@ -64,6 +64,10 @@ pub(crate) fn problems(policy: &ObjectId, view: &View<'_>) -> Vec<Problem> {
 
 fn render(chain: &Chain, view: &View<'_>) -> Traffic {
     let mut made = Traffic::default();
+    if let Some(policy) = chain.0.first().filter(|policy| policy.kind != Kind::BackendTrafficPolicy) {
+        made.limits = limits::of_limiting(policy, view, &mut made.problems);
+        return made;
+    }
     let Some(policy) = Policy::read(chain, view) else {
         made.problems.push(Problem::wrong(FieldPath::spec(), "the policies cannot be merged"));
         return made;

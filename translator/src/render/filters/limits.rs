@@ -35,8 +35,9 @@ pub(crate) const LOCAL: &str = "envoy.filters.http.local_ratelimit";
 /// The cluster of the rate limit service.
 const CLUSTER: &str = "chancery/limits";
 const CONNECT_SECONDS: i64 = 2;
-/// Longer than the embedded service waits for a settlement before it turns a request away.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Longer than the embedded service waits for a settlement before it turns a request away; and an answer that comes too late
+/// has held room for a request that nobody counted.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long costs are gathered before they are told: shorter than the service waits for them.
 const SETTLE_EVERY: Duration = Duration::from_millis(20);
 

@@ -1,0 +1,204 @@
+//! What a request to a model costs an Envoy over plain proxying: routed by its body, with its tokens counted, and limited; by our
+//! filters, and by an external processor that does the same. `make bench-request`.
+//!
+//! CPU is that of the Envoy under test and of its processor, as the kernel counts it; the rate limit service stands apart.
+//! Ratios are of one run on one machine.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people, which fails where it panics")]
+
+mod bootstraps;
+mod processor;
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use inference_sim::{Options, Simulator};
+use serde_json::{Value, json};
+use testkit::{Chancery, Envoy, HttpClient, eventually, free_port};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const CONNECTIONS: usize = 32;
+const TICKS: f64 = 100.0;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    Ours { limit: bool },
+    Processor { limit: bool },
+}
+
+/// What is sent, and how the server answers it.
+struct Load {
+    name: &'static str,
+    body: String,
+    /// Between the events of a stream; none for servers that send all at once.
+    pace: Option<Duration>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() == Some("processor") {
+        return processor::serve(args.next().unwrap().parse()?).await;
+    }
+    let chancery = std::env::var("CHANCERY_BIN").unwrap_or_else(|_| "target/release/chancery".to_owned());
+    let seconds: u64 = std::env::var("SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    println!("us of CPU a request that Envoy and its helper need over plain proxying, {CONNECTIONS} connections");
+    println!("{:<36} {:>8} {:>18} {:>8} {:>8}", "", "plain", "processor", "ours", "ratio");
+    for load in loads() {
+        let (plain, _) = measure(&chancery, &load, Way::Plain, seconds).await?;
+        for (words, limit) in [("route + cost", false), ("and a limit", true)] {
+            let (envoy, helper) = measure(&chancery, &load, Way::Processor { limit }, seconds).await?;
+            let (theirs, both) = (envoy - plain + helper, format!("{:.0} + {helper:.0}", envoy - plain));
+            let ours = measure(&chancery, &load, Way::Ours { limit }, seconds).await?.0 - plain;
+            let name = format!("{}, {words}", load.name);
+            println!("{name:<36} {plain:>8.0} {both:>18} {ours:>8.0} {:>8.1}", theirs / ours);
+        }
+    }
+    Ok(())
+}
+
+fn loads() -> Vec<Load> {
+    let chat = |bytes: usize, stream: bool| {
+        let prompt = "words and \"quotes\", ".repeat(bytes / 20 + 1);
+        let content = prompt.get(..bytes).unwrap_or_default();
+        json!({"model": "m", "stream": stream, "messages": [{"role": "user", "content": content}]}).to_string()
+    };
+    let stream = |name, pace| Load { name, body: chat(300, true), pace: Some(pace) };
+    let whole = |name, bytes| Load { name, body: chat(bytes, false), pace: None };
+    vec![
+        whole("400 B", 300),
+        whole("16 KB", 16 << 10),
+        whole("200 KB", 200 << 10),
+        stream("200 events 5 ms apart", Duration::from_millis(5)),
+        stream("200 events at once", Duration::ZERO),
+    ]
+}
+
+/// CPU of one request in Envoy and in its helper, in microseconds.
+async fn measure(chancery: &str, load: &Load, way: Way, seconds: u64) -> anyhow::Result<(f64, f64)> {
+    let options = Options {
+        completion_tokens: if load.pace.is_some() { 200 } else { 20 },
+        pace: load.pace.unwrap_or_default(),
+        max_running: 10_000,
+        max_model_len: 1 << 20,
+        ..Options::new("sim", "m")
+    };
+    let server = Simulator::start(options).await?;
+    let (port, stub) = (free_port(), free_port());
+    let mut helper = None;
+    let mut control = None;
+    let bootstrap = match way {
+        Way::Plain => bootstraps::plain(port, server.port()),
+        Way::Processor { limit } => {
+            helper = Some(Helper::start(stub)?);
+            let manifests = bootstraps::manifests(free_port(), server.port(), true);
+            let counting = Chancery::start(chancery, &[("all.yaml", &manifests)]).await?;
+            let limits = limit.then_some(counting.ratelimit);
+            control = Some(counting);
+            bootstraps::processed(port, server.port(), stub, limits)
+        }
+        Way::Ours { limit } => {
+            let manifests = bootstraps::manifests(port, server.port(), limit);
+            let serving = Chancery::start(chancery, &[("all.yaml", &manifests)]).await?;
+            let bootstrap = serving.bootstrap("default/ai", &[]).await?;
+            control = Some(serving);
+            bootstrap
+        }
+    };
+    let envoy = Envoy::start(&bootstrap).await?;
+    let body: Value = serde_json::from_str(&load.body)?;
+    eventually("the model is served", Duration::from_secs(30), || async {
+        let client = HttpClient::new(port).header("x-user-id", "bench");
+        let reply = client.post_json("/v1/chat/completions", &body).await.ok()?;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+    run(port, &load.body, Duration::from_secs(1)).await?;
+    let used = || [envoy.pid(), helper.as_ref().map(|helper| helper.0.id())].map(|pid| pid.map_or(0.0, cpu));
+    let before = used();
+    let requests = run(port, &load.body, Duration::from_secs(seconds)).await?;
+    let after = used();
+    drop(control);
+    anyhow::ensure!(requests > 0, "no request was answered");
+    let [in_envoy, in_helper] = [after[0] - before[0], after[1] - before[1]].map(|used| used * 1e6 / requests as f64);
+    Ok((in_envoy, in_helper))
+}
+
+/// The processor in a process of its own, so that its CPU is counted.
+struct Helper(Child);
+
+impl Helper {
+    fn start(port: u16) -> anyhow::Result<Self> {
+        let itself = std::env::current_exe()?;
+        let child = Command::new(itself).args(["processor", &port.to_string()]).stdout(Stdio::null()).spawn()?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Seconds of CPU that a process has used.
+fn cpu(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).filter_map(|text| text.parse().ok()).collect();
+    ticks.iter().sum::<f64>() / TICKS
+}
+
+/// Keeps connections busy for a time. How many requests were answered.
+async fn run(port: u16, body: &str, time: Duration) -> anyhow::Result<usize> {
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nx-user-id: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let request: std::sync::Arc<[u8]> = request.into_bytes().into();
+    let end = Instant::now() + time;
+    let clients: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let request = request.clone();
+            tokio::spawn(async move {
+                let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+                socket.set_nodelay(true)?;
+                let (mut answered, mut buffer) = (0, Vec::with_capacity(64 << 10));
+                while Instant::now() < end {
+                    socket.write_all(&request).await?;
+                    answer(&mut socket, &mut buffer).await?;
+                    answered += 1;
+                }
+                anyhow::Ok(answered)
+            })
+        })
+        .collect();
+    let mut all = 0;
+    for client in clients {
+        all += client.await??;
+    }
+    Ok(all)
+}
+
+/// Reads one answer to its end: by its length, or by its last chunk.
+async fn answer(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<()> {
+    buffer.clear();
+    let mut chunk = vec![0; 32 << 10];
+    loop {
+        let read = socket.read(&mut chunk).await?;
+        anyhow::ensure!(read > 0, "the connection ended");
+        buffer.extend_from_slice(&chunk[..read]);
+        let Some(head) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
+        anyhow::ensure!(text.starts_with("http/1.1 200"), "{text}");
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+        match length {
+            Some(length) if buffer.len() >= head + 4 + length => return Ok(()),
+            None if buffer.ends_with(b"0\r\n\r\n") => return Ok(()),
+            _ => {}
+        }
+    }
+}
