@@ -63,6 +63,14 @@ pub struct TypeProgress {
     pub took_ms: Option<u64>,
 }
 
+/// How the Envoys of a gateway stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub connected: usize,
+    /// Those that have acknowledged everything they were sent.
+    pub in_step: usize,
+}
+
 /// How many names of a rejection are kept.
 const MOST_NAMES: usize = 16;
 
@@ -125,6 +133,21 @@ impl Fleet {
             }
         }
         found
+    }
+
+    /// How everyone connected stands, by gateway.
+    #[must_use]
+    pub fn standings(&self) -> BTreeMap<GroupKey, Standing> {
+        let clients = self.0.lock();
+        let mut standings: BTreeMap<GroupKey, Standing> = BTreeMap::new();
+        for client in clients.by_stream.values() {
+            let client = client.lock();
+            let in_step = client.types.0.iter().all(|(_, progress)| progress.sent == progress.acknowledged);
+            let standing = standings.entry(client.gateway.clone()).or_default();
+            standing.connected += 1;
+            standing.in_step += usize::from(in_step);
+        }
+        standings
     }
 
     pub(crate) fn joined(&self, client: Client) -> Member {

@@ -21,7 +21,7 @@ mod wire;
 
 pub use access::{Access, AccessRule};
 pub use error::Error;
-pub use fleet::{Client, Fleet, Progress, Rejection, TypeProgress};
+pub use fleet::{Client, Fleet, Progress, Rejection, Standing, TypeProgress};
 pub use metrics::Metrics;
 pub use server::{Server, ServerOptions};
 pub use snapshot::{Change, GroupKey, Keeper, Snapshots};

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use kinds::{Diagnostic, Kind, ObjectId, Severity};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sources::Batch;
 use sources::kubernetes::{self, Board, LeaseOptions, Reach, Remark, Remarks, Scope, Speaker, WriterOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use translator::{Condition, Status, Update};
-use xds_server::{Rejection, Snapshots};
+use translator::{Condition, Deployment, Status, Update};
+use xds_server::{Fleet, Rejection, Snapshots};
 
 use super::View;
+use super::programmed::Programmed;
 use crate::managed::Settings;
 use crate::managed::apply::Deployments;
 use crate::managed::start::Managed;
@@ -44,7 +45,7 @@ const WRITES: (u32, u32) = (100, 400);
 /// Who in the cluster hears of a translation.
 #[derive(Debug)]
 pub(super) struct Audience {
-    board: Board,
+    programmed: Programmed,
     findings: watch::Sender<()>,
     deployments: watch::Sender<Deployments>,
 }
@@ -52,7 +53,7 @@ pub(super) struct Audience {
 impl Audience {
     /// What a translation has changed of statuses and of what runs Gateways, and perhaps of findings.
     pub(super) fn tell(&self, update: Update, findings_changed: bool) {
-        self.board.changed(update.statuses.into_keys());
+        self.programmed.tell(update.statuses.into_keys());
         self.deployments.send_if_modified(|all| {
             let first = all.is_none();
             let all = all.get_or_insert_default();
@@ -76,6 +77,7 @@ pub(super) async fn start(
     cluster: Cluster,
     view: &Arc<ArcSwap<View>>,
     snapshots: &Snapshots,
+    fleet: Fleet,
     envoys: Option<Managed>,
     batches: mpsc::Sender<Batch>,
     end: watch::Receiver<()>,
@@ -85,7 +87,8 @@ pub(super) async fn start(
     let reach = Reach::default();
     let (findings, found) = watch::channel(());
     let (deployments, deployed) = watch::channel(None);
-    let audience = Audience { board: board.clone(), findings, deployments };
+    let programmed = Programmed::new(fleet, snapshots.clone(), view.clone(), board.clone());
+    let audience = Audience { programmed: programmed.clone(), findings, deployments };
     tokio::spawn(kubernetes::follow(client.clone(), cluster.scope, board.clone(), reach.clone(), batches));
     let Some(lease) = cluster.lease else { return Ok((audience, tokio::spawn(async {}))) };
 
@@ -96,9 +99,19 @@ pub(super) async fn start(
     };
     let (leads, leading) = watch::channel(false);
     let wanted = {
-        let (board, view) = (board.clone(), view.clone());
-        move |id: &ObjectId| wanted(id, &view, &board)
+        let (board, view, deployed) = (board.clone(), view.clone(), deployed.clone());
+        let programmed = programmed.clone();
+        move |id: &ObjectId| {
+            let mut status = Status::clone(view.load().statuses.get(id)?);
+            if id.kind == Kind::Gateway {
+                programmed.overlay(id, &mut status);
+                let own = deployed.borrow().as_ref().and_then(|all| all.get(id)).map(|gateway| own_addresses(gateway));
+                reached_at(&mut status, board.addresses(id), own.unwrap_or_default());
+            }
+            Some(status.to_value(id))
+        }
     };
+    tokio::spawn(programmed.watch());
     let options = WriterOptions { controllers: cluster.controllers, per_second: WRITES.0, burst: WRITES.1 };
     tokio::spawn(kubernetes::write(client.clone(), board.clone(), Arc::new(wanted), options, leading.clone()));
     let remarks = gather(view.clone(), snapshots.clone(), found);
@@ -160,36 +173,33 @@ fn in_one_word(code: &str) -> String {
     code.split('-').map(capital).collect()
 }
 
-/// The status of an object: the translation's, with what only the cluster knows.
-fn wanted(id: &ObjectId, view: &ArcSwap<View>, board: &Board) -> Option<Value> {
-    let view = view.load();
-    let status = view.statuses.get(id)?;
-    if id.kind == Kind::Gateway {
-        return Some(reached_at(status, board.addresses(id)).to_value(id));
-    }
-    Some(status.to_value(id))
+/// The addresses that a Gateway's author gives it.
+fn own_addresses(gateway: &Deployment) -> Vec<Value> {
+    let written = gateway.addresses.iter().filter_map(|address| {
+        let value = address.value.as_ref().filter(|value| !value.is_empty())?;
+        Some(json!({"type": address.kind.as_deref().unwrap_or("IPAddress"), "value": value}))
+    });
+    written.collect()
 }
 
-/// A Gateway behind Services is reached at their addresses, and is not programmed before it has one.
-fn reached_at(status: &Status, addresses: Option<Vec<Value>>) -> Status {
-    let mut status = status.clone();
-    let Some(addresses) = addresses else { return status };
+/// A Gateway behind Services is reached at their addresses, and is not programmed before it has one. Where there are none,
+/// it is reached where its author says.
+fn reached_at(status: &mut Status, services: Option<Vec<Value>>, own: Vec<Value>) {
+    let Some(addresses) = services else {
+        status.addresses = own;
+        return;
+    };
     if addresses.is_empty() {
-        for condition in
-            status.conditions.iter_mut().filter(|condition| condition.kind == "Programmed" && condition.holds)
-        {
-            let message = "the Service of the Gateway has no address yet";
+        let message = "the Service of the Gateway has no address yet";
+        for condition in status.conditions.iter_mut().filter(|c| c.kind == "Programmed" && c.holds) {
             *condition = Condition::no("Programmed", "AddressNotAssigned", message);
         }
     }
     status.addresses = addresses;
-    status
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn programmed() -> Status {
@@ -198,14 +208,19 @@ mod tests {
         Status { generation: 3, conditions, ..Status::default() }
     }
 
+    fn reached(services: Option<Vec<Value>>, own: Vec<Value>) -> Value {
+        let mut status = programmed();
+        reached_at(&mut status, services, own);
+        status.to_value(&ObjectId::new(Kind::Gateway, "shop", "web"))
+    }
+
     #[test]
     fn a_gateway_without_an_address_is_not_programmed() {
-        let id = ObjectId::new(Kind::Gateway, "shop", "web");
-        assert_eq!(reached_at(&programmed(), None), programmed());
-        let waiting = reached_at(&programmed(), Some(Vec::new())).to_value(&id);
-        assert_eq!(waiting["conditions"][1]["reason"], "AddressNotAssigned");
-        let address = json!({"type": "IPAddress", "value": "192.0.2.1"});
-        let reached = reached_at(&programmed(), Some(vec![address.clone()])).to_value(&id);
-        assert_eq!((&reached["conditions"][1]["status"], &reached["addresses"][0]), (&json!("True"), &address));
+        let address = || json!({"type": "IPAddress", "value": "192.0.2.1"});
+        let said = |status: &Value| (status["conditions"][1]["reason"].clone(), status["addresses"][0].clone());
+        assert_eq!(said(&reached(None, Vec::new())), (json!("Programmed"), Value::Null));
+        assert_eq!(said(&reached(None, vec![address()])), (json!("Programmed"), address()));
+        assert_eq!(said(&reached(Some(Vec::new()), vec![address()])), (json!("AddressNotAssigned"), Value::Null));
+        assert_eq!(said(&reached(Some(vec![address()]), Vec::new())), (json!("Programmed"), address()));
     }
 }

@@ -10,6 +10,7 @@ mod cluster;
 mod control;
 mod limits;
 mod limits_page;
+mod programmed;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,8 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
             None
         }
         Source::Kubernetes(cluster) => {
-            let (audience, leading) = cluster::start(cluster, &view, &snapshots, envoys, batches, over).await?;
+            let fleet = server.fleet();
+            let (audience, leading) = cluster::start(cluster, &view, &snapshots, fleet, envoys, batches, over).await?;
             reporting = Some(leading);
             Some(audience)
         }

@@ -1,9 +1,11 @@
 //! Applied is served, deleted is not, and the statuses say so.
 
-use serde_json::json;
-use testkit::{Echo, free_port};
+use std::net::TcpListener;
 
-use crate::world::{World, answers, condition, shop};
+use serde_json::json;
+use testkit::{Echo, eventually, free_port};
+
+use crate::world::{LONG, World, answers, condition, shop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_applied_is_served_and_what_is_deleted_is_not() {
@@ -57,4 +59,32 @@ async fn a_gateway_of_another_controller_is_not_touched() {
     // What belongs to no Gateway has no name.
     let gateways: Vec<&String> = snapshot.as_object().unwrap().keys().filter(|name| !name.is_empty()).collect();
     assert_eq!(gateways, ["others/ours"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_is_not_programmed_while_an_envoy_rejects_it() {
+    let Some(world) = World::new("rejected").await else { return };
+    let (port, taken) = (free_port(), TcpListener::bind(("0.0.0.0", 0)).unwrap());
+    let control = world.chancery(&[]).await;
+    world.apply(&shop(port, 1)).await;
+    let _envoy = world.envoy(&control, "web").await;
+    world.status("gateway", "web", "programmed", |s| condition(s, "Programmed") == "True").await;
+
+    // Somebody else has the port of the new listener, as only Envoy can find out.
+    let second = taken.local_addr().unwrap().port().to_string();
+    let add = json!([{"op": "add", "path": "/spec/listeners/-",
+        "value": {"name": "second", "protocol": "HTTP", "port": taken.local_addr().unwrap().port()}}]);
+    world.kubectl(&["patch", "gateway", "web", "--type=json", "-p", &add.to_string()]).await;
+    let status = world.status("gateway", "web", "rejected", |s| condition(s, "Programmed") == "False").await;
+    let programmed = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Programmed").unwrap();
+    assert_eq!((&programmed["reason"], &programmed["observedGeneration"]), (&json!("Invalid"), &json!(2)), "{status}");
+    assert!(programmed["message"].as_str().unwrap().contains(&second), "{status}");
+    assert_eq!(condition(&status, "Accepted"), "True", "the author did nothing wrong");
+    let events = || async { Some(world.kubectl(&["get", "events"]).await).filter(|e| e.contains("RejectedByEnvoy")) };
+    eventually("an event says so", LONG, events).await;
+
+    world
+        .kubectl(&["patch", "gateway", "web", "--type=json", "-p", r#"[{"op":"remove","path":"/spec/listeners/1"}]"#])
+        .await;
+    world.status("gateway", "web", "programmed again", |s| condition(s, "Programmed") == "True").await;
 }

@@ -1,6 +1,6 @@
 //! The schemas in the binary, compiled when first asked for.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use kube_cel::{CompiledSchema, ValidationError, Validator, compile_schema};
 use parking_lot::Mutex;
@@ -51,7 +51,10 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = embedded! {
 /// The schema of one version of one kind.
 pub(super) struct Schema {
     pub root: Node,
-    rules: CompiledSchema,
+    name: String,
+    version: String,
+    /// What the library makes of the schema, which takes long and is seldom needed.
+    rules: OnceLock<CompiledSchema>,
 }
 
 type Found = Option<Arc<Schema>>;
@@ -74,7 +77,12 @@ pub(super) fn find(kind: Kind, group: &str, version: &str) -> Found {
 
 fn read(name: &str, version: &str) -> Option<Schema> {
     let schema = open_api(name, version)?;
-    Some(Schema { root: Node::compile(&schema), rules: compile_schema(&schema) })
+    Some(Schema {
+        root: Node::compile(&schema),
+        name: name.to_owned(),
+        version: version.to_owned(),
+        rules: OnceLock::new(),
+    })
 }
 
 /// The `openAPIV3Schema` of a version.
@@ -99,7 +107,9 @@ impl Schema {
 
     /// The library's verdict, which copies the object at each level and takes tens of times as long.
     pub(super) fn broken_by_library(&self, object: &Value) -> Vec<BrokenRule> {
-        let result = VALIDATOR.with(|validator| validator.validate_compiled(&self.rules, object, None));
+        let compile = || compile_schema(&open_api(&self.name, &self.version).unwrap_or_default());
+        let rules = self.rules.get_or_init(compile);
+        let result = VALIDATOR.with(|validator| validator.validate_compiled(rules, object, None));
         let Err(errors) = result else { return Vec::new() };
         let broken = |error: ValidationError| {
             let path = FieldPath::from(error.field_path.trim_start_matches('.').to_owned());

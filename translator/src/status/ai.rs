@@ -1,5 +1,7 @@
 //! The statuses of AI backends and their credentials, of pools, and of kinds that say something to nobody here.
 
+use std::collections::BTreeSet;
+
 use kinds::ai::{AiGatewayRouteSpec, AiServiceBackendSpec, BackendSecurityPolicySpec, GatewayConfigSpec};
 use kinds::inference::{InferencePoolSpec, InferenceServiceSpec};
 use kinds::{Diagnostic, FieldPath, Kind, Object, ObjectId};
@@ -7,7 +9,7 @@ use serde_json::json;
 
 use super::{Condition, ParentStatus, Status};
 use crate::ai;
-use crate::attach::Parents;
+use crate::attach::{Parents, Plan, gateway_of};
 use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::graph::{Role, Target, Verdict};
@@ -214,6 +216,21 @@ pub(super) fn route_condition(problems: &[Refused]) -> Condition {
     }
 }
 
+/// The controllers that a Gateway, or the Gateways of a route, belong to.
+fn controllers(target: &ObjectId, view: &View<'_>) -> BTreeSet<String> {
+    match target.kind {
+        Kind::Gateway => {
+            let plan = view.made::<Plan>(UnitId::Plan(target.clone())).filter(|plan| plan.ours);
+            plan.map(|plan| plan.controller.clone()).into_iter().collect()
+        }
+        Kind::ListenerSet => gateway_of(target, view).map(|gateway| controllers(&gateway, view)).unwrap_or_default(),
+        _ => {
+            let parents = view.made::<Parents>(UnitId::Parents(target.clone()));
+            parents.into_iter().flat_map(|parents| &parents.0).map(|parent| parent.controller.clone()).collect()
+        }
+    }
+}
+
 /// Patches and extensions have a status for each ancestor.
 fn of_extension(object: &Object, view: &View<'_>) -> Outcome {
     let problem =
@@ -232,14 +249,14 @@ fn of_extension(object: &Object, view: &View<'_>) -> Outcome {
             None => Condition::yes("Accepted", "Accepted", "the policy is in force"),
             Some(problem) => Condition::no("Accepted", "Invalid", problem.message.clone()),
         };
-        ancestors.push(ParentStatus {
+        ancestors.extend(controllers(target, view).into_iter().map(|controller| ParentStatus {
             reference: json!({
                 "group": target.kind.group(), "kind": target.kind.name(),
                 "namespace": target.namespace, "name": target.name,
             }),
-            controller: view.options.controllers.first().cloned().unwrap_or_default(),
-            conditions: vec![accepted],
-        });
+            controller,
+            conditions: vec![accepted.clone()],
+        }));
     }
     diagnostics.extend(problem.map(|problem| {
         Diagnostic::error("invalid-policy", place(object, problem.path.as_str()), problem.message)

@@ -1,0 +1,181 @@
+//! Whether what a Gateway says is so at its Envoys: what those that are connected here made of the newest configuration.
+//!
+//! It is looked at again and again, and not at each acknowledgement, of which there are thousands. A Gateway's status that
+//! the translation has changed waits for such a look, so that it is written once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use kinds::{Kind, ObjectId};
+use parking_lot::Mutex;
+use sources::kubernetes::Board;
+use tokio::time::Instant;
+use translator::{Condition, Status};
+use xds_server::{Fleet, GroupKey, Rejection, Snapshots, Standing};
+
+use super::View;
+
+/// How often the fleet is looked at.
+const EVERY: Duration = Duration::from_millis(250);
+/// What was published before that has reached the streams.
+const SENT: Duration = Duration::from_millis(50);
+/// Envoys that are behind for less than this have an edit on its way.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Cloning it is cheap: all clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct Programmed(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    fleet: Fleet,
+    snapshots: Snapshots,
+    view: Arc<ArcSwap<View>>,
+    board: Board,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    verdicts: BTreeMap<ObjectId, Known>,
+    /// Gateways whose status has changed, with the moment.
+    told: BTreeMap<ObjectId, Instant>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Known {
+    verdict: Verdict,
+    /// The newest generation that every Envoy had.
+    reached: i64,
+    behind_since: Option<Instant>,
+}
+
+/// What speaks against a Gateway's being programmed.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Verdict {
+    /// Every Envoy that is connected has everything.
+    #[default]
+    InStep,
+    Behind(Standing),
+    /// Envoy's own words.
+    Rejected(String),
+}
+
+impl Programmed {
+    pub(super) fn new(fleet: Fleet, snapshots: Snapshots, view: Arc<ArcSwap<View>>, board: Board) -> Self {
+        Self(Arc::new(Shared { fleet, snapshots, view, board, state: Mutex::default() }))
+    }
+
+    /// The statuses of these objects have changed.
+    pub(super) fn tell(&self, ids: impl IntoIterator<Item = ObjectId>) {
+        let (gateways, others): (Vec<ObjectId>, Vec<ObjectId>) =
+            ids.into_iter().partition(|id| id.kind == Kind::Gateway);
+        let now = Instant::now();
+        self.0.state.lock().told.extend(gateways.into_iter().map(|gateway| (gateway, now)));
+        self.0.board.changed(others);
+    }
+
+    /// Looks until the process ends.
+    pub(super) async fn watch(self) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let changed = self.look(Instant::now());
+            if !changed.is_empty() {
+                self.0.board.changed(changed);
+            }
+        }
+    }
+
+    /// The Gateways of which there is something new to say.
+    fn look(&self, now: Instant) -> BTreeSet<ObjectId> {
+        let standings = self.0.fleet.standings();
+        let rejections = self.0.snapshots.rejections();
+        let view = self.0.view.load();
+        let mut state = self.0.state.lock();
+        let (due, told): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut state.told).into_iter().partition(|(_, at)| now.duration_since(*at) >= SENT);
+        state.told = told;
+        let mut changed: BTreeSet<ObjectId> = due.into_keys().collect();
+        let first = ObjectId::new(Kind::Gateway, "", "");
+        let gateways = view.statuses.range(first..).take_while(|(id, _)| id.kind == Kind::Gateway);
+        let mut verdicts = BTreeMap::new();
+        for (id, status) in gateways {
+            let before = state.verdicts.get(id).cloned().unwrap_or_default();
+            if state.told.contains_key(id) {
+                verdicts.insert(id.clone(), before);
+                continue;
+            }
+            let key = GroupKey::new(&format!("{}/{}", id.namespace, id.name));
+            let standing = standings.get(&key).copied().unwrap_or_default();
+            let rejection = rejections.iter().find(|rejection| rejection.gateway == key);
+            let known = judge(&before, status.generation, standing, rejection, now);
+            if known.verdict != before.verdict {
+                changed.insert(id.clone());
+            }
+            verdicts.insert(id.clone(), known);
+        }
+        state.verdicts = verdicts;
+        changed
+    }
+
+    /// The status of a Gateway with what its Envoys say of it.
+    pub(super) fn overlay(&self, id: &ObjectId, status: &mut Status) {
+        let verdict = self.0.state.lock().verdicts.get(id).map(|known| known.verdict.clone()).unwrap_or_default();
+        let (reason, message) = match verdict {
+            Verdict::InStep => return,
+            Verdict::Behind(Standing { connected, in_step }) => {
+                let behind = connected.saturating_sub(in_step);
+                ("Pending", format!("{behind} of {connected} Envoys have not acknowledged the newest configuration"))
+            }
+            Verdict::Rejected(words) => ("Invalid", words),
+        };
+        for condition in status.conditions.iter_mut().filter(|condition| condition.kind == "Programmed") {
+            if condition.holds {
+                *condition = Condition::no("Programmed", reason, message.clone());
+            }
+        }
+    }
+}
+
+fn judge(before: &Known, generation: i64, standing: Standing, rejection: Option<&Rejection>, now: Instant) -> Known {
+    let in_step = standing.in_step == standing.connected;
+    let behind_since = (!in_step).then(|| before.behind_since.unwrap_or(now));
+    let reached = if in_step { generation } else { before.reached };
+    let late = behind_since.is_some_and(|since| now.duration_since(since) >= GRACE);
+    let verdict = if let Some(rejection) = rejection {
+        Verdict::Rejected(format!("Envoy rejects {}, what it had before stays: {}", rejection.name, rejection.message))
+    } else if !in_step && (late || reached != generation) {
+        Verdict::Behind(standing)
+    } else {
+        Verdict::InStep
+    };
+    Known { verdict, reached, behind_since }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(connected: usize, in_step: usize) -> Standing {
+        Standing { connected, in_step }
+    }
+
+    #[test]
+    fn an_edit_on_its_way_is_no_news_and_a_new_generation_waits_for_every_envoy() {
+        let now = Instant::now();
+        let reached = judge(&Known::default(), 1, standing(2, 2), None, now);
+        assert_eq!((reached.verdict.clone(), reached.reached), (Verdict::InStep, 1));
+        let edited = judge(&reached, 1, standing(2, 1), None, now);
+        assert_eq!(edited.verdict, Verdict::InStep, "a route was edited");
+        let late = judge(&edited, 1, standing(2, 1), None, now + GRACE);
+        assert_eq!(late.verdict, Verdict::Behind(standing(2, 1)));
+        let newer = judge(&reached, 2, standing(2, 1), None, now);
+        assert_eq!(newer.verdict, Verdict::Behind(standing(2, 1)), "the Gateway was edited");
+        assert_eq!(judge(&newer, 2, standing(2, 2), None, now).verdict, Verdict::InStep);
+        assert_eq!(judge(&newer, 2, standing(0, 0), None, now).verdict, Verdict::InStep, "nobody is connected");
+    }
+}
