@@ -64,11 +64,13 @@ pub struct TypeProgress {
 }
 
 /// How the Envoys of a gateway stand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     pub connected: usize,
     /// Those that have acknowledged everything they were sent.
     pub in_step: usize,
+    /// The words of one that rejects what there is.
+    pub rejected: Option<String>,
 }
 
 /// How many names of a rejection are kept.
@@ -146,6 +148,9 @@ impl Fleet {
             let standing = standings.entry(client.gateway.clone()).or_default();
             standing.connected += 1;
             standing.in_step += usize::from(in_step);
+            if standing.rejected.is_none() {
+                standing.rejected = client.types.0.iter().find_map(|(_, progress)| progress.rejected.clone());
+            }
         }
         standings
     }
@@ -186,6 +191,17 @@ impl Member {
         self.update(kind, |progress| {
             progress.rejected = Some(message.to_owned());
             progress.refused = suspects.iter().map(|(name, _)| name.to_string()).take(MOST_NAMES).collect();
+        });
+    }
+
+    /// There is nothing to be sent any more, though what was sent last was rejected: it was set aside, or is there no more.
+    pub(crate) fn caught_up(&self, kind: ResourceType, still_refuses: bool) {
+        self.update(kind, |progress| {
+            progress.sent.clone_from(&progress.acknowledged);
+            if !still_refuses {
+                progress.rejected = None;
+                progress.refused.clear();
+            }
         });
     }
 

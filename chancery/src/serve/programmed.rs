@@ -58,7 +58,10 @@ enum Verdict {
     /// Every Envoy that is connected has everything.
     #[default]
     InStep,
-    Behind(Standing),
+    Behind {
+        connected: usize,
+        behind: usize,
+    },
     /// Envoy's own words.
     Rejected(String),
 }
@@ -110,7 +113,7 @@ impl Programmed {
                 continue;
             }
             let key = GroupKey::new(&format!("{}/{}", id.namespace, id.name));
-            let standing = standings.get(&key).copied().unwrap_or_default();
+            let standing = standings.get(&key).cloned().unwrap_or_default();
             let rejection = rejections.iter().find(|rejection| rejection.gateway == key);
             let known = judge(&before, status.generation, standing, rejection, now);
             if known.verdict != before.verdict {
@@ -127,8 +130,7 @@ impl Programmed {
         let verdict = self.0.state.lock().verdicts.get(id).map(|known| known.verdict.clone()).unwrap_or_default();
         let (reason, message) = match verdict {
             Verdict::InStep => return,
-            Verdict::Behind(Standing { connected, in_step }) => {
-                let behind = connected.saturating_sub(in_step);
+            Verdict::Behind { connected, behind } => {
                 ("Pending", format!("{behind} of {connected} Envoys have not acknowledged the newest configuration"))
             }
             Verdict::Rejected(words) => ("Invalid", words),
@@ -148,8 +150,10 @@ fn judge(before: &Known, generation: i64, standing: Standing, rejection: Option<
     let late = behind_since.is_some_and(|since| now.duration_since(since) >= GRACE);
     let verdict = if let Some(rejection) = rejection {
         Verdict::Rejected(format!("Envoy rejects {}, what it had before stays: {}", rejection.name, rejection.message))
+    } else if let Some(words) = standing.rejected {
+        Verdict::Rejected(format!("Envoy rejects the newest configuration: {words}"))
     } else if !in_step && (late || reached != generation) {
-        Verdict::Behind(standing)
+        Verdict::Behind { connected: standing.connected, behind: standing.connected - standing.in_step }
     } else {
         Verdict::InStep
     };
@@ -161,8 +165,10 @@ mod tests {
     use super::*;
 
     fn standing(connected: usize, in_step: usize) -> Standing {
-        Standing { connected, in_step }
+        Standing { connected, in_step, rejected: None }
     }
+
+    const BEHIND: Verdict = Verdict::Behind { connected: 2, behind: 1 };
 
     #[test]
     fn an_edit_on_its_way_is_no_news_and_a_new_generation_waits_for_every_envoy() {
@@ -172,9 +178,9 @@ mod tests {
         let edited = judge(&reached, 1, standing(2, 1), None, now);
         assert_eq!(edited.verdict, Verdict::InStep, "a route was edited");
         let late = judge(&edited, 1, standing(2, 1), None, now + GRACE);
-        assert_eq!(late.verdict, Verdict::Behind(standing(2, 1)));
+        assert_eq!(late.verdict, BEHIND);
         let newer = judge(&reached, 2, standing(2, 1), None, now);
-        assert_eq!(newer.verdict, Verdict::Behind(standing(2, 1)), "the Gateway was edited");
+        assert_eq!(newer.verdict, BEHIND, "the Gateway was edited");
         assert_eq!(judge(&newer, 2, standing(2, 2), None, now).verdict, Verdict::InStep);
         assert_eq!(judge(&newer, 2, standing(0, 0), None, now).verdict, Verdict::InStep, "nobody is connected");
     }

@@ -303,6 +303,11 @@ impl TypeStream {
         quiet && self.base.as_ref().is_some_and(|base| !self.differs(base, state))
     }
 
+    /// Whether the client refused something that the state has.
+    pub(crate) fn refuses(&self, state: &TypeState) -> bool {
+        self.refused.iter().any(|(name, version)| state.get(name).is_some_and(|entry| entry.version == *version))
+    }
+
     pub(super) fn differs(&self, base: &TypeState, state: &TypeState) -> bool {
         if base.epoch == state.epoch {
             return false;

@@ -51,8 +51,31 @@ struct Running {
     stream: Stream,
     member: Member,
     changes: WatchStream<u64>,
+    /// Something was rejected, and the fleet is to know when that is over.
+    rejected: bool,
     /// Counts this stream while it is open.
     open: Gauge,
+}
+
+impl Running {
+    /// Nothing is to be sent: what waits for no answer is settled, with or without what was rejected.
+    fn catch_up(&mut self) {
+        let group = self.stream.group();
+        let aside = group.rejected();
+        let mut refuses_any = false;
+        for entry in self.stream.types() {
+            let waits = entry.pending.is_some();
+            let refuses = entry.refuses(&group.state(entry.kind))
+                || aside
+                    .iter()
+                    .any(|aside| aside.resource.kind == entry.kind && entry.refused.contains_key(&aside.resource.name));
+            if !waits {
+                self.member.caught_up(entry.kind, refuses);
+            }
+            refuses_any |= waits || refuses;
+        }
+        self.rejected = refuses_any;
+    }
 }
 
 impl Drop for Running {
@@ -174,12 +197,12 @@ impl Discovery {
             connected: SystemTime::now(),
             types: Default::default(),
         });
-        self.running = Some(Running { stream, member, changes, open });
+        self.running = Some(Running { stream, member, changes, rejected: false, open });
         Ok(())
     }
 
     fn note(&mut self, event: &Event) {
-        let Some(running) = &self.running else { return };
+        let Some(running) = &mut self.running else { return };
         let now = SystemTime::now();
         match event {
             Event::Acknowledged { kind, waited_since } => {
@@ -194,6 +217,7 @@ impl Discovery {
                 }
             }
             Event::Rejected { kind, message, suspects } => {
+                running.rejected = true;
                 running.member.rejected(*kind, message, suspects);
                 self.shared.metrics.rejected(*kind);
                 let gateway = &running.stream.group().key;
@@ -232,6 +256,9 @@ impl Discovery {
             }
             self.shared.metrics.pushed(kind, frame.len());
             return Poll::Ready(Ok(Some(frame)));
+        }
+        if running.rejected {
+            running.catch_up();
         }
         let deadline = running.stream.deadline(elapsed).map_or(end, |deadline| deadline.min(end));
         self.wake(deadline, cx);
