@@ -49,6 +49,7 @@ async fn serve(kubeconfig: &Path) -> Control {
     let state = tempfile::tempdir().unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_chancery"))
         .args(["serve", "--kubernetes", "--run-envoys", "--envoy-xds", &format!("localhost:{xds}")])
+        .args(["--ratelimit-service", "limits.example:8081"])
         .args(["--xds", &format!("127.0.0.1:{xds}"), "--admin", &format!("127.0.0.1:{admin}")])
         .arg("--state-dir")
         .arg(state.path())
@@ -139,6 +140,11 @@ async fn a_gateway_gets_envoys_of_its_own() {
         assert_eq!((&metadata["labels"]["team"], &metadata["annotations"]["note"]), (&"a".into(), &"b".into()));
         assert_eq!(metadata["ownerReferences"][0]["name"], "web");
     }
+
+    // A stock rate limit service is let in by a certificate of its own.
+    let limits = || async { json(&api, &["get", "secret", "chancery-ratelimit"]).await };
+    let limits = eventually("the identity of the rate limit service", SOON, limits).await;
+    assert!(limits["data"]["tls.key"].is_string());
 
     // A stock Envoy with that bootstrap and identity serves the Gateway, by mutual TLS.
     let directory = tempfile::tempdir().unwrap();

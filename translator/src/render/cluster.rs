@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kinds::core::Service;
 use kinds::envoy_gateway::BackendSpec;
+use kinds::inference::InferencePoolSpec;
 use kinds::{Kind, ObjectId};
 use xds_api::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, CustomClusterType, DiscoveryType, EdsClusterConfig,
@@ -162,9 +163,14 @@ fn speaks_http2(id: &ClusterId, view: &View<'_>) -> bool {
         let backend = view.spec::<BackendSpec>(&id.backend)?;
         Some(backend.app_protocols.iter().any(|protocol| protocol.ends_with("/h2c")))
     };
+    let by_pool = || {
+        let pool = view.spec::<InferencePoolSpec>(&id.backend)?;
+        Some(pool.app_protocol.as_deref()?.ends_with("/h2c"))
+    };
     let said = match id.backend.kind {
         Kind::Service => by_port(),
         Kind::Backend => by_backend(),
+        Kind::InferencePool => by_pool(),
         _ => None,
     };
     id.http2 || said.unwrap_or(false)

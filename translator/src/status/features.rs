@@ -3,7 +3,6 @@
 //! Not claimed, and why:
 //! - mesh features: there is no mesh here;
 //! - `GatewayStaticAddresses`: addresses are given by whoever runs the Envoys, and nobody says which ones could be had;
-//! - `HTTPRouteDestinationPortMatching`: the API has no field for it yet.
 
 /// In the order of their names, as the API wants them listed.
 pub(super) const SUPPORTED: &[&str] = &[
@@ -29,6 +28,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
     "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
     "HTTPRouteNamedRouteRule",
