@@ -2,7 +2,7 @@
 //! filters, and by an external processor that does the same. `make bench-request`.
 //!
 //! CPU is that of the Envoy under test and of its processor, as the kernel counts it; the rate limit service stands apart.
-//! Ratios are of one run on one machine.
+//! Ratios are of one run on one machine. An argument chooses loads by their names.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people, which fails where it panics")]
 
@@ -39,14 +39,15 @@ struct Load {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    if args.next().as_deref() == Some("processor") {
+    let wanted = args.next().unwrap_or_default();
+    if wanted == "processor" {
         return processor::serve(args.next().unwrap().parse()?).await;
     }
     let chancery = std::env::var("CHANCERY_BIN").unwrap_or_else(|_| "target/release/chancery".to_owned());
     let seconds: u64 = std::env::var("SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     println!("us of CPU a request that Envoy and its helper need over plain proxying, {CONNECTIONS} connections");
     println!("{:<36} {:>8} {:>18} {:>8} {:>8}", "", "plain", "processor", "ours", "ratio");
-    for load in loads() {
+    for load in loads().into_iter().filter(|load| load.name.contains(&wanted)) {
         let (plain, _) = measure(&chancery, &load, Way::Plain, seconds).await?;
         for (words, limit) in [("route + cost", false), ("and a limit", true)] {
             let (envoy, helper) = measure(&chancery, &load, Way::Processor { limit }, seconds).await?;
@@ -189,7 +190,7 @@ async fn answer(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<
     let mut chunk = vec![0; 32 << 10];
     loop {
         let read = socket.read(&mut chunk).await?;
-        anyhow::ensure!(read > 0, "the connection ended");
+        anyhow::ensure!(read > 0, "the connection ended after {} bytes", buffer.len());
         buffer.extend_from_slice(&chunk[..read]);
         let Some(head) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
         let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
