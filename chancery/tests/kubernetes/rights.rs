@@ -1,9 +1,11 @@
-//! Who may not read a Secret cannot have the gateway read it.
+//! Who may not read a Secret cannot have the gateway read it; and what the control plane itself may do.
 
-use serde_json::Value;
-use testkit::{Authority, free_port};
+use std::path::Path;
 
-use crate::world::{World, condition};
+use serde_json::{Value, json};
+use testkit::{Authority, eventually, free_port};
+
+use crate::world::{LONG, World, condition, shop};
 
 fn https(port: u16) -> String {
     format!(
@@ -50,4 +52,35 @@ async fn a_secret_of_another_namespace_is_read_only_with_its_consent() {
     world.server.kubectl(&["-n", "rights-vault", "delete", "referencegrant", "open"]).await.unwrap();
     world.status("gateway", "web", "the Secret is refused again", |s| resolved(s, "False")).await;
     assert_eq!(secrets(&control.page("/snapshot").await.unwrap()), 0);
+}
+
+/// What the manifests grant, to the user `restricted`, with a namespace as the control plane's own.
+fn granted(namespace: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/manifests/chancery.yaml");
+    let text = std::fs::read_to_string(path).unwrap().replace("chancery-system", namespace);
+    let grants = text.split("\n---\n").filter_map(|document| {
+        let mut object: Value = serde_saphyr::from_str(document).ok()?;
+        if object.get("subjects").is_some() {
+            object["subjects"] =
+                json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "restricted"}]);
+        }
+        object["kind"].as_str()?.contains("Role").then_some(object)
+    });
+    json!({"apiVersion": "v1", "kind": "List", "items": grants.collect::<Vec<_>>()}).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_that_the_manifests_grant_are_enough() {
+    let Some(world) = World::new("granted").await else { return };
+    world.server.apply(&granted("granted")).await.unwrap();
+    let restricted = world.server.restricted().unwrap();
+    // Everywhere, as it is deployed.
+    let _control = world.chancery_everywhere(&restricted).await;
+    world.apply(&shop(free_port(), 1)).await;
+    world.status("gateway", "web", "programmed", |s| condition(s, "Programmed") == "True").await;
+    world.status("httproute", "app", "accepted", |s| condition(&s["parents"][0], "Accepted") == "True").await;
+    world.delete("backends.gateway.envoyproxy.io", "app").await;
+    let told =
+        || async { Some(world.kubectl(&["get", "events"]).await).filter(|text| text.contains("BackendNotFound")) };
+    eventually("an event is written", LONG, told).await;
 }

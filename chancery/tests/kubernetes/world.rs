@@ -99,16 +99,22 @@ impl<'a> World<'a> {
         eventually(&format!("{kind} {name}: {what}"), LONG, ask).await
     }
 
+    /// In the test's own namespace, unless the arguments name others.
     pub(crate) async fn chancery(&self, arguments: &[&str]) -> Chancery {
-        self.chancery_as(&self.server.kubeconfig(), arguments).await
-    }
-
-    pub(crate) async fn chancery_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Chancery {
-        let controller = self.controller();
-        let mut all = vec!["--controller-name", &controller, "--lease-namespace", &self.namespace];
+        let mut all = arguments.to_vec();
         if !arguments.contains(&"--watch-namespace") {
             all.extend(["--watch-namespace", self.namespace.as_str()]);
         }
+        self.launch(&self.server.kubeconfig(), &all).await
+    }
+
+    pub(crate) async fn chancery_everywhere(&self, kubeconfig: &Path) -> Chancery {
+        self.launch(kubeconfig, &[]).await
+    }
+
+    async fn launch(&self, kubeconfig: &Path, arguments: &[&str]) -> Chancery {
+        let controller = self.controller();
+        let mut all = vec!["--controller-name", &controller, "--lease-namespace", &self.namespace];
         all.extend(arguments);
         Chancery::in_cluster(env!("CARGO_BIN_EXE_chancery"), kubeconfig, &all).await.unwrap()
     }
