@@ -10,6 +10,7 @@ help:
 	@echo "make lint    formatting and lints"
 	@echo "make golden  write golden/ anew from testdata/"
 	@echo "make bench   benchmarks: ratios, printed"
+	@echo "make bench-kubernetes  over an API server: from an edit to its being served, and memory; needs make kube-api"
 	@echo "make envoy   install Envoy $(ENVOY_VERSION) into .cache/"
 	@echo "make manifests    render deploy/manifests from the chart"
 	@echo "make conformance  the official Gateway API suite, against the cluster of KUBECONFIG"

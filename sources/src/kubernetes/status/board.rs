@@ -98,7 +98,11 @@ impl Board {
 
     /// What is to be said of these objects has changed.
     pub fn changed(&self, ids: impl IntoIterator<Item = ObjectId>) {
-        self.0.state.lock().dirty.extend(ids);
+        let mut state = self.0.state.lock();
+        // Who follows takes nothing out, and what is gone must not gather there.
+        let held: Vec<ObjectId> = ids.into_iter().filter(|id| state.held.contains_key(id)).collect();
+        state.dirty.extend(held);
+        drop(state);
         self.0.touched.notify_one();
     }
 
