@@ -50,8 +50,8 @@ fn model(body: &[u8]) -> Option<HeaderMutation> {
 fn usage(piece: &[u8]) -> Option<Struct> {
     let text = std::str::from_utf8(piece).ok()?;
     let events = text.lines().map(|line| line.strip_prefix("data: ").unwrap_or(line));
-    let found = events.filter_map(|event| serde_json::from_str::<Json>(event).ok());
-    let usage = found.filter(|event| event["usage"].is_object()).last()?["usage"].clone();
+    let mut found = events.filter_map(|event| serde_json::from_str::<Json>(event).ok());
+    let usage = found.rfind(|event| event["usage"].is_object())?["usage"].clone();
     let number = |name: &str| Value { kind: Some(value::Kind::NumberValue(usage[name].as_f64().unwrap_or_default())) };
     let costs = [
         ("llm_total_token", "total_tokens"),
