@@ -15,7 +15,7 @@ pub enum Treatment {
     NoMeaning(&'static str),
 }
 
-const DEPLOYMENT: &str = "whoever runs the proxies reads it";
+const DEPLOYMENT: &str = "whoever runs the proxies reads it: in a cluster, managed Envoys follow it";
 const BOOTSTRAP: &str = "part of the bootstrap, which a proxy reads before it knows this control plane";
 
 /// What is not rendered, by kind and path.

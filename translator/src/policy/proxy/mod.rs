@@ -133,6 +133,15 @@ fn unsupported(spec: &EnvoyProxySpec) -> Vec<Problem> {
     };
     refuse(spec.merge_gateways == Some(true), "spec.mergeGateways", "each Gateway has Envoys of its own");
     refuse(spec.routing_type.as_deref() == Some("Service"), "spec.routingType", "requests go to endpoints");
+    let says = |value: &Option<serde_json::Value>, field: &str, word: &str| {
+        value.as_ref().and_then(|value| value.get(field)).and_then(|found| found.as_str()) == Some(word)
+    };
+    refuse(says(&spec.provider, "type", "Host"), "spec.provider.type", "Envoys run in a cluster, or are run by others");
+    refuse(
+        says(&spec.bootstrap, "type", "JSONPatch"),
+        "spec.bootstrap.type",
+        "a bootstrap is merged or replaced, not patched by path",
+    );
     refuse(!spec.dynamic_modules.is_empty(), "spec.dynamicModules", "no module is loaded into the proxies");
     refuse(spec.geo_ip.is_some(), "spec.geoIP", "no GeoIP database is read");
     refuse(
