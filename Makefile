@@ -11,6 +11,7 @@ help:
 	@echo "make golden  write golden/ anew from testdata/"
 	@echo "make bench   benchmarks: ratios, printed"
 	@echo "make bench-kubernetes  over an API server: from an edit to its being served, and memory; needs make kube-api"
+	@echo "make fuzz    damaged manifests: nothing may panic, nothing that Envoy refuses may come out"
 	@echo "make envoy   install Envoy $(ENVOY_VERSION) into .cache/"
 	@echo "make manifests    render deploy/manifests from the chart"
 	@echo "make conformance  the official Gateway API suite, against the cluster of KUBECONFIG"
@@ -73,8 +74,11 @@ golden: envoy
 	@echo "== writing golden files"
 	UPDATE_GOLDEN=1 cargo test -p translator --test golden
 
-bench:
-	@echo "== benchmarks"
+bench: bench-translate bench-fanout
+
+.PHONY: bench-translate
+bench-translate:
+	@echo "== a translation from scratch, one change of each sort, and how both grow"
 	cargo run --release -p translator --example bench_translate
 
 .PHONY: bench-request
@@ -82,6 +86,11 @@ bench-request: envoy
 	@echo "== what a request to a model costs an Envoy"
 	cargo build --release -p chancery
 	cargo run --release -p chancery --example bench_request
+
+.PHONY: fuzz
+fuzz:
+	@echo "== damaged manifests for $(or $(SECONDS_TO_RUN),600) s"
+	cargo run -p translator --example fuzz_manifests -- $(or $(SECONDS_TO_RUN),600)
 
 .PHONY: bench-fanout
 bench-fanout:

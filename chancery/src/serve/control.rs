@@ -1,10 +1,10 @@
 //! The one owner of the translation.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use imbl::OrdMap;
 use kinds::{Diagnostic, ObjectId, Severity};
 use sources::Batch;
 use tokio::sync::mpsc::Receiver;
@@ -18,15 +18,27 @@ use crate::commands::change;
 /// What the admin pages show of the newest translation.
 #[derive(Debug, Default)]
 pub(crate) struct View {
-    pub statuses: BTreeMap<ObjectId, Arc<Status>>,
+    pub statuses: OrdMap<ObjectId, Arc<Status>>,
     pub diagnostics: Vec<Diagnostic>,
     /// The rules that counters belong to.
-    pub limits: Vec<LimitRule>,
+    pub limits: Arc<Vec<LimitRule>>,
 }
 
 impl View {
-    fn of(translator: &Translator, diagnostics: Vec<Diagnostic>) -> Self {
-        Self { statuses: translator.statuses(), diagnostics, limits: translator.limit_rules() }
+    /// What it is after an update. Cost follows the change.
+    fn after(&self, update: &Update, diagnostics: Option<Vec<Diagnostic>>, translator: &Translator) -> Self {
+        let mut statuses = self.statuses.clone();
+        for (id, status) in &update.statuses {
+            match status {
+                Some(status) => drop(statuses.insert(id.clone(), status.clone())),
+                None => drop(statuses.remove(id)),
+            }
+        }
+        let limits = match &update.limits {
+            Some(_) => Arc::new(translator.limit_rules()),
+            None => self.limits.clone(),
+        };
+        Self { statuses, diagnostics: diagnostics.unwrap_or_else(|| self.diagnostics.clone()), limits }
     }
 }
 
@@ -71,10 +83,9 @@ pub(crate) fn run(
             let mut diagnostics = source_findings.clone();
             diagnostics.extend(translator.diagnostics());
             report(&view.load().diagnostics, &diagnostics);
-            view.store(Arc::new(View::of(&translator, diagnostics)));
+            view.store(Arc::new(view.load().after(&update, Some(diagnostics), &translator)));
         } else if !update.statuses.is_empty() || update.limits.is_some() {
-            let diagnostics = view.load().diagnostics.clone();
-            view.store(Arc::new(View::of(&translator, diagnostics)));
+            view.store(Arc::new(view.load().after(&update, None, &translator)));
         }
         if let Some(audience) = audience {
             audience.tell(update, findings_changed);

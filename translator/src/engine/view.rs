@@ -31,7 +31,11 @@ impl<'a> View<'a> {
     }
 
     fn read(&self, fact: Fact) {
-        self.reads.borrow_mut().push(fact);
+        let mut reads = self.reads.borrow_mut();
+        // What is read several times is mostly read several times in a row.
+        if reads.last() != Some(&fact) {
+            reads.push(fact);
+        }
     }
 
     pub(crate) fn object(&self, id: &ObjectId) -> Option<&'a Arc<Object>> {
