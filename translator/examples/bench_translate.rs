@@ -13,10 +13,6 @@ use std::time::{Duration, Instant};
 use kinds::{Object, Parsed};
 use translator::{Change, Options, Translator};
 
-/// The allocator of the binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|size| size.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1_000, 10_000, 50_000] } else { sizes };

@@ -21,11 +21,7 @@ pub(super) fn render(route: &Object, ruled: &Ruled<'_>, view: &View<'_>) -> Rend
     for (index, rule) in spec.rules.iter().enumerate() {
         let path = FieldPath::from("spec.rules").index(index);
         let effects = Effects::gather(route, &rule.filters, &path.field("filters"), true, view);
-        let session = Session::of(
-            &route.id,
-            rule.name.as_deref().unwrap_or(&index.to_string()),
-            rule.session_persistence.as_ref(),
-        );
+        let session = Session::of(&route.id, (index, rule.name.as_deref()), rule.session_persistence.as_ref());
         let refused = session_problem(rule.session_persistence.as_ref(), &path).is_some();
         let everything = [GrpcRouteMatch::default()];
         let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };

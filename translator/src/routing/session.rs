@@ -15,10 +15,16 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn of(route: &ObjectId, rule: &str, written: Option<&'a SessionPersistence>) -> Option<Self> {
+    pub(super) fn of(
+        route: &ObjectId,
+        rule: (usize, Option<&str>),
+        written: Option<&'a SessionPersistence>,
+    ) -> Option<Self> {
+        let written = written?;
+        let rule = rule.1.map_or_else(|| rule.0.to_string(), ToOwned::to_owned);
         let identity = format!("{}/{}/{}/{rule}", route.kind.name(), route.namespace, route.name);
         let name = format!("session-{:016x}", xxh3_64(identity.as_bytes()));
-        Some(Self { written: written?, name })
+        Some(Self { written, name })
     }
 
     pub(super) fn apply(&self, path: &str, envoy: &mut Route) {
