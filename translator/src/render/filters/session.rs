@@ -23,20 +23,18 @@ pub(super) fn install() -> (&'static str, Any) {
 /// The order of a route. `name` stands for the one that the user did not give; a cookie is sent back below `path`.
 pub(crate) fn order(written: &SessionPersistence, name: &str, path: &str) -> Any {
     let name = written.session_name.as_deref().unwrap_or(name).to_owned();
-    let state = match written.kind {
+    let (kind, state) = match written.kind {
         SessionPersistenceType::Cookie => {
             let permanent = written.cookie_config.as_ref().map(|config| config.lifetime_type)
                 == Some(CookieLifetimeType::Permanent);
             // Without a time to live the browser forgets the cookie when it ends.
             let ttl = written.absolute_timeout.filter(|_| permanent).map(|timeout| duration(timeout.0));
             let cookie = Cookie { name, ttl, path: path.to_owned(), ..Cookie::default() };
-            any(&CookieBasedSessionState { cookie: Some(cookie) })
+            ("envoy.http.stateful_session.cookie", any(&CookieBasedSessionState { cookie: Some(cookie) }))
         }
-        SessionPersistenceType::Header => any(&HeaderBasedSessionState { name }),
-    };
-    let kind = match written.kind {
-        SessionPersistenceType::Cookie => "envoy.http.stateful_session.cookie",
-        SessionPersistenceType::Header => "envoy.http.stateful_session.header",
+        SessionPersistenceType::Header => {
+            ("envoy.http.stateful_session.header", any(&HeaderBasedSessionState { name }))
+        }
     };
     let state = TypedExtensionConfig { name: kind.to_owned(), typed_config: Some(state) };
     let session = StatefulSession { session_state: Some(state), ..StatefulSession::default() };
