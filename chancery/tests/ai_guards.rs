@@ -2,52 +2,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use testkit::model_gateway::{backend, gateway, route, rule};
+use testkit::{Echo, HttpClient, ModelGateway, free_port};
 
-use testkit::{Chancery, Echo, Envoy, HttpClient, eventually, free_port};
-
-fn manifests(port: u16, server: u16, policy: &str) -> String {
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: ai, namespace: default}}
-spec:
-  gatewayClassName: chancery
-  listeners: [{{name: http, protocol: HTTP, port: {port}}}]
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata: {{name: one, namespace: default}}
-spec: {{endpoints: [{{ip: {{address: 127.0.0.1, port: {server}}}}}]}}
----
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIServiceBackend
-metadata: {{name: one, namespace: default}}
-spec:
-  schema: {{name: OpenAI}}
-  backendRef: {{group: gateway.envoyproxy.io, kind: Backend, name: one}}
----
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIGatewayRoute
-metadata: {{name: models, namespace: default}}
-spec:
-  parentRefs: [{{name: ai, kind: Gateway, group: gateway.networking.k8s.io}}]
-  rules:
-  - matches: [{{headers: [{{name: x-ai-eg-model, value: small}}]}}]
-    backendRefs: [{{name: one}}]
----
+const KEYS: &str = "---
 apiVersion: v1
 kind: Secret
-metadata: {{name: keys, namespace: default}}
-stringData: {{alice: sk-alice, .htpasswd: 'alice:{{SHA}}GpHWL3ymc5liWkNopqtdSjuqYHM='}}
----
-{policy}"
-    )
-}
+metadata: {name: keys, namespace: default}
+stringData: {alice: sk-alice, .htpasswd: 'alice:{SHA}GpHWL3ymc5liWkNopqtdSjuqYHM='}
+";
 
 fn security(target: &str, spec: &str) -> String {
     format!(
-        "apiVersion: gateway.envoyproxy.io/v1alpha1
+        "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: SecurityPolicy
 metadata: {{name: guard, namespace: default}}
 spec:
@@ -64,24 +32,23 @@ const ROUTE: &str = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: m
 async fn guard(policy: String, good: &[(&str, &str)], bad: &[(&str, &str)], refusal: u16) {
     let server = Echo::start("one").await.unwrap();
     let port = free_port();
-    let manifests = manifests(port, server.port, &policy);
-    let control = Chancery::start(env!("CARGO_BIN_EXE_chancery"), &[("all.yaml", &manifests)]).await.unwrap();
-    let envoy = Envoy::start(&control.bootstrap("default/ai", &[]).await.unwrap()).await.unwrap();
+    let manifests = gateway(port)
+        + &backend("one", server.port, "{name: OpenAI}", "")
+        + &route(&rule("small", "[{name: one}]"))
+        + KEYS
+        + &policy;
+    let gateway = ModelGateway::start(env!("CARGO_BIN_EXE_chancery"), port, &manifests).await.unwrap();
     let client = |headers: &[(&str, &str)]| {
         let start = HttpClient::new(port).header("content-type", "application/json");
         headers.iter().fold(start, |client, (name, value)| client.header(name, value))
     };
-    eventually("the model is served", Duration::from_secs(15), || async {
-        let reply = client(good).post("/v1/chat/completions", "{\"model\":\"small\"}").await.ok()?;
-        (reply.status == 200).then_some(())
-    })
-    .await;
+    gateway.ready_for(&client(good), "small").await;
     let served = server.served();
     for (path, body) in
         [("/v1/chat/completions", "{\"model\":\"small\"}"), ("/v1/chat/completions", "{\"model\":\"unknown\"}")]
     {
         let reply = client(bad).post(path, body).await.unwrap();
-        assert_eq!(reply.status, refusal, "{path} {body}: {} {}", reply.text(), envoy.log());
+        assert_eq!(reply.status, refusal, "{path} {body}: {} {}", reply.text(), gateway.envoy.log());
         assert!(reply.json()["error"]["message"].is_string(), "{}", reply.text());
     }
     // A client's own headers open nothing.

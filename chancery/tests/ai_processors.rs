@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use testkit::{Chancery, Echo, Envoy, HttpClient, eventually, free_port};
+use testkit::model_gateway::{Start, gateway, route, rule};
+use testkit::{Echo, HttpClient, ModelGateway, eventually, free_port};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 use xds_api::envoy::config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction};
@@ -128,6 +129,10 @@ impl ExternalProcessor for Processor {
     }
 }
 
+async fn start(port: u16, manifests: &str) -> ModelGateway {
+    ModelGateway::start(env!("CARGO_BIN_EXE_chancery"), port, manifests).await.unwrap()
+}
+
 async fn served(port: u16, path: &'static str, body: &'static str) -> serde_json::Value {
     eventually("the request is served", Duration::from_secs(15), || async {
         let reply = HttpClient::new(port).header("content-type", "application/json").post(path, body).await.ok()?;
@@ -153,8 +158,9 @@ async fn a_processor_in_the_chain_decides_the_model() {
             "  - fqdn:\n      hostname: localhost.localdomain\n      port: 8000",
             &format!("  - ip: {{address: 127.0.0.1, port: {}}}", server.port),
         );
-    let control = Chancery::start(env!("CARGO_BIN_EXE_chancery"), &[("all.yaml", &manifests)]).await.unwrap();
-    let _envoy = Envoy::start(&control.bootstrap("default/semantic-router", &[]).await.unwrap()).await.unwrap();
+    let named = Start { gateway: "default/semantic-router", ..Start::default() };
+    let binary = env!("CARGO_BIN_EXE_chancery");
+    let _gateway = ModelGateway::start_as(binary, port, &manifests, named).await.unwrap();
     let seen = served(port, "/v1/chat/completions", "{\"model\":\"MoM\",\"messages\":[]}").await;
     assert_eq!(seen["body"], "{\"model\":\"math-expert\",\"messages\":[]}");
     assert_eq!(seen["headers"]["x-selected-model"][0], "math-expert");
@@ -167,7 +173,8 @@ async fn an_extension_policy_asks_its_processor_before_the_model_is_read() {
     let port = free_port();
     let manifests = pool_manifests(port, server.port, "FailOpen", router, "")
         + &format!(
-            "apiVersion: gateway.envoyproxy.io/v1alpha1
+            "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
 metadata: {{name: router, namespace: default}}
 spec: {{endpoints: [{{ip: {{address: 127.0.0.1, port: {router}}}}}]}}
@@ -182,21 +189,14 @@ spec:
     processingMode: {{request: {{body: Buffered}}}}
 "
         );
-    let control = Chancery::start(env!("CARGO_BIN_EXE_chancery"), &[("all.yaml", &manifests)]).await.unwrap();
-    let _envoy = Envoy::start(&control.bootstrap("default/ai", &[]).await.unwrap()).await.unwrap();
+    let _gateway = start(port, &manifests).await;
     let seen = served(port, "/v1/chat/completions", "{\"model\":\"MoM\"}").await;
     assert_eq!(seen["body"], "{\"model\":\"math\"}");
 }
 
 fn pool_manifests(port: u16, server: u16, failure_mode: &str, picker: u16, picker_ref: &str) -> String {
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: ai, namespace: default}}
-spec:
-  gatewayClassName: chancery
-  listeners: [{{name: http, protocol: HTTP, port: {port}}}]
----
+    let pool = format!(
+        "---
 apiVersion: inference.networking.k8s.io/v1
 kind: InferencePool
 metadata: {{name: pool, namespace: default}}
@@ -226,18 +226,10 @@ metadata: {{name: picker-1, namespace: default, labels: {{kubernetes.io/service-
 addressType: IPv4
 ports: [{{name: grpc, port: {picker}}}]
 endpoints: [{{addresses: [127.0.0.1]}}]
----
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIGatewayRoute
-metadata: {{name: models, namespace: default}}
-spec:
-  parentRefs: [{{name: ai, kind: Gateway, group: gateway.networking.k8s.io}}]
-  rules:
-  - matches: [{{headers: [{{name: x-ai-eg-model, value: math}}]}}]
-    backendRefs: [{{group: inference.networking.k8s.io, kind: InferencePool, name: pool}}]
----
 "
-    )
+    );
+    let to_pool = "[{group: inference.networking.k8s.io, kind: InferencePool, name: pool}]";
+    gateway(port) + &pool + &route(&rule("math", to_pool))
 }
 
 fn picked_by(failure_mode: &str) -> String {
@@ -250,8 +242,7 @@ async fn a_picker_names_the_endpoint_of_a_pool() {
     let (picker, _task) = Processor::Endpoint(format!("127.0.0.1:{}", server.port)).start().await;
     let port = free_port();
     let manifests = pool_manifests(port, server.port, "FailClose", picker, &picked_by("FailClose"));
-    let control = Chancery::start(env!("CARGO_BIN_EXE_chancery"), &[("all.yaml", &manifests)]).await.unwrap();
-    let _envoy = Envoy::start(&control.bootstrap("default/ai", &[]).await.unwrap()).await.unwrap();
+    let _gateway = start(port, &manifests).await;
     let seen = served(port, "/v1/chat/completions", "{\"model\":\"math\"}").await;
     assert_eq!(
         (seen["path"].as_str(), seen["body"].as_str()),
@@ -265,8 +256,7 @@ async fn a_pool_whose_picker_is_away_serves_or_not_as_its_author_says() {
         let server = Echo::start("vllm").await.unwrap();
         let port = free_port();
         let manifests = pool_manifests(port, server.port, failure_mode, free_port(), &picked_by(failure_mode));
-        let control = Chancery::start(env!("CARGO_BIN_EXE_chancery"), &[("all.yaml", &manifests)]).await.unwrap();
-        let envoy = Envoy::start(&control.bootstrap("default/ai", &[]).await.unwrap()).await.unwrap();
+        let gateway = start(port, &manifests).await;
         if failure_mode == "FailOpen" {
             served(port, "/v1/chat/completions", "{\"model\":\"math\"}").await;
             continue;
@@ -276,7 +266,7 @@ async fn a_pool_whose_picker_is_away_serves_or_not_as_its_author_says() {
             let client = HttpClient::new(port).header("content-type", "application/json");
             let reply = client.post("/v1/chat/completions", "{\"model\":\"math\"}").await.ok()?;
             assert_ne!(reply.status, 200);
-            (envoy.stat(asked).await > 1).then_some(())
+            (gateway.envoy.stat(asked).await > 1).then_some(())
         })
         .await;
         assert_eq!(server.served(), 0);

@@ -5,107 +5,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{Chancery, Echo, Envoy, HttpClient, Reply, eventually, free_port};
+use testkit::model_gateway::{backend, gateway, key, route, rule};
+use testkit::{Echo, HttpClient, ModelGateway, eventually, free_port};
 
-struct Gateway {
-    port: u16,
-    control: Chancery,
-    envoy: Envoy,
-}
-
-impl Gateway {
-    async fn start(name: &str, port: u16, manifests: &str) -> Self {
-        let control = Chancery::start(env!("CARGO_BIN_EXE_chancery"), &[("all.yaml", manifests)]).await.unwrap();
-        let bootstrap = control.bootstrap(name, &[]).await.unwrap();
-        let envoy = Envoy::start(&bootstrap).await.unwrap();
-        Self { port, control, envoy }
-    }
-
-    fn client(&self) -> HttpClient {
-        HttpClient::new(self.port).header("content-type", "application/json")
-    }
-
-    async fn chat(&self, body: &str) -> Reply {
-        self.client().post("/v1/chat/completions", body.to_owned()).await.unwrap()
-    }
-
-    async fn ready(&self, model: &str) {
-        let body = json!({"model": model}).to_string();
-        eventually("the model is served", Duration::from_secs(15), || async {
-            let reply = self.client().post("/v1/chat/completions", body.clone()).await.ok()?;
-            (reply.status == 200).then_some(())
-        })
-        .await;
-    }
-}
-
-fn gateway(port: u16) -> String {
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: ai, namespace: default}}
-spec:
-  gatewayClassName: chancery
-  listeners: [{{name: http, protocol: HTTP, port: {port}}}]
----
-"
-    )
-}
-
-fn backend(name: &str, port: u16, schema: &str, more: &str) -> String {
-    format!(
-        "apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata: {{name: {name}, namespace: default}}
-spec: {{endpoints: [{{ip: {{address: 127.0.0.1, port: {port}}}}}]}}
----
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIServiceBackend
-metadata: {{name: {name}, namespace: default}}
-spec:
-  schema: {schema}
-  backendRef: {{group: gateway.envoyproxy.io, kind: Backend, name: {name}}}
-{more}
----
-"
-    )
-}
-
-fn key(name: &str, kind: &str, field: &str, value: &str) -> String {
-    format!(
-        "apiVersion: v1
-kind: Secret
-metadata: {{name: {name}-key, namespace: default}}
-stringData: {{apiKey: {value}}}
----
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: BackendSecurityPolicy
-metadata: {{name: {name}, namespace: default}}
-spec:
-  targetRefs: [{{group: aigateway.envoyproxy.io, kind: AIServiceBackend, name: {name}}}]
-  type: {kind}
-  {field}: {{secretRef: {{name: {name}-key}}}}
----
-"
-    )
-}
-
-fn route(rules: &str) -> String {
-    format!(
-        "apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIGatewayRoute
-metadata: {{name: models, namespace: default}}
-spec:
-  parentRefs: [{{name: ai, kind: Gateway, group: gateway.networking.k8s.io}}]
-  rules:
-{rules}
----
-"
-    )
-}
-
-fn rule(model: &str, backends: &str) -> String {
-    format!("  - matches: [{{headers: [{{name: x-ai-eg-model, value: {model}}}]}}]\n    backendRefs: {backends}\n")
+async fn start(port: u16, manifests: &str) -> ModelGateway {
+    ModelGateway::start(env!("CARGO_BIN_EXE_chancery"), port, manifests).await.unwrap()
 }
 
 fn header<'a>(seen: &'a Value, name: &str) -> Option<&'a str> {
@@ -130,7 +34,7 @@ async fn requests_follow_the_model_in_their_body() {
         + &backend("two", two.port, "{name: OpenAI, prefix: openai/v1}", "")
         + &key("two", "APIKey", "apiKey", "sk-two")
         + &route(&rules);
-    let gateway = Gateway::start("default/ai", port, &manifests).await;
+    let gateway = start(port, &manifests).await;
     gateway.ready("small").await;
 
     // The body keeps its bytes, and a client's own header decides nothing.
@@ -174,11 +78,11 @@ async fn requests_follow_the_model_in_their_body() {
         "[]",
         "",
     ] {
-        let reply = gateway.chat(bad).await;
+        let reply = gateway.chat(bad).await.unwrap();
         assert_eq!(reply.status, 400, "{bad}");
         assert_eq!(reply.json()["error"]["type"], "invalid_request_error", "{bad}");
     }
-    let reply = gateway.chat("{\"model\":\"unknown\"}").await;
+    let reply = gateway.chat("{\"model\":\"unknown\"}").await.unwrap();
     assert_eq!(reply.status, 404);
     assert!(reply.json()["error"]["message"].as_str().unwrap().starts_with("No matching route found."));
     let reply = gateway.client().post("/v1/nothing", "{}").await.unwrap();
@@ -199,7 +103,7 @@ async fn requests_follow_the_model_in_their_body() {
     let warmed = gateway.envoy.stat("cluster_manager.cluster_modified").await;
     gateway.control.write("all.yaml", &manifests.replace("sk-two", "sk-three")).unwrap();
     eventually("the new key", Duration::from_secs(10), || async {
-        let seen = gateway.chat("{\"model\":\"org/large\"}").await.json();
+        let seen = gateway.chat("{\"model\":\"org/large\"}").await.unwrap().json();
         (header(&seen, "authorization") == Some("Bearer sk-three")).then_some(())
     })
     .await;
@@ -224,7 +128,7 @@ async fn rules_without_an_exact_model_keep_their_place() {
         + &backend("two", two.port, "{name: OpenAI}", "")
         + &backend("three", three.port, "{name: OpenAI}", "")
         + &route(rules);
-    let gateway = Gateway::start("default/ai", port, &manifests).await;
+    let gateway = start(port, &manifests).await;
     gateway.ready("exact").await;
     for (model, team, expected) in
         [("exact", "red", "one"), ("exact", "blue", "two"), ("gpt-5", "red", "two"), ("other", "red", "three")]
@@ -265,7 +169,7 @@ async fn a_backend_takes_over_with_its_own_path_model_and_key() {
         + &key("one", "APIKey", "apiKey", "sk-one")
         + &key("two", "AzureAPIKey", "azureAPIKey", "az-two")
         + &route(&rules);
-    let gateway = Gateway::start("default/ai", port, &manifests).await;
+    let gateway = start(port, &manifests).await;
     gateway.ready("busy").await;
     for model in ["down", "busy"] {
         for _ in 0..5 {

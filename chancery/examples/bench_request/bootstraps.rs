@@ -1,5 +1,7 @@
 //! The configurations that are compared.
 
+use testkit::model_gateway::{backend, gateway, route, rule};
+
 const MANAGER: &str =
     "'@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const HTTP2: &str = "typed_extension_protocol_options:
@@ -24,41 +26,13 @@ spec:
           request: {from: Number, number: 0}
           response: {from: Metadata, metadata: {namespace: io.envoy.ai_gateway, key: llm_total_token}}
 ";
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: ai, namespace: default}}
-spec:
-  gatewayClassName: chancery
-  listeners: [{{name: http, protocol: HTTP, port: {port}}}]
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata: {{name: sim, namespace: default}}
-spec: {{endpoints: [{{ip: {{address: 127.0.0.1, port: {server}}}}}]}}
----
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIServiceBackend
-metadata: {{name: sim, namespace: default}}
-spec:
-  schema: {{name: OpenAI}}
-  backendRef: {{group: gateway.envoyproxy.io, kind: Backend, name: sim}}
----
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIGatewayRoute
-metadata: {{name: models, namespace: default}}
-spec:
-  parentRefs: [{{name: ai, kind: Gateway, group: gateway.networking.k8s.io}}]
-  rules:
-  - matches: [{{headers: [{{name: x-ai-eg-model, value: m}}]}}]
-    backendRefs: [{{name: sim}}]
-  llmRequestCosts:
-  - {{metadataKey: llm_total_token, type: TotalToken}}
-  - {{metadataKey: llm_input_token, type: InputToken}}
-  - {{metadataKey: llm_output_token, type: OutputToken}}
-{}",
-        if limit { limited } else { "" }
-    )
+    let costs = "  llmRequestCosts:
+  - {metadataKey: llm_total_token, type: TotalToken}
+  - {metadataKey: llm_input_token, type: InputToken}
+  - {metadataKey: llm_output_token, type: OutputToken}
+";
+    let route = route(&rule("m", "[{name: sim}]")) + costs;
+    gateway(port) + &backend("sim", server, "{name: OpenAI}", "") + &route + if limit { limited } else { "" }
 }
 
 pub(crate) fn plain(port: u16, server: u16) -> String {

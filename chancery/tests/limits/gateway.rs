@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use inference_sim::Simulator;
 use serde_json::{Value, json};
-use testkit::{Chancery, Envoy, HttpClient, Reply, StreamingReply, eventually};
+use testkit::model_gateway::{self, Start, rule};
+pub(crate) use testkit::model_gateway::{endpoints, gateway};
+use testkit::{Chancery, Envoy, HttpClient, ModelGateway, Reply, StreamingReply, eventually};
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
 
@@ -16,17 +18,18 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn start(name: &str, port: u16, manifests: &str, options: &[&str]) -> Self {
-        let (bootstrap, serve): (Vec<&str>, Vec<&str>) = if let ["--protocol", ..] = options {
-            (options.to_vec(), Vec::new())
-        } else {
-            (Vec::new(), options.to_vec())
+        let of_bootstrap = options.first() == Some(&"--protocol");
+        let start = Start {
+            gateway: name,
+            serve: if of_bootstrap { &[] } else { options },
+            bootstrap: if of_bootstrap { options } else { &[] },
+            // Histograms are seen after each flush.
+            edits: &[("stats_flush_interval: 60s", "stats_flush_interval: 1s")],
         };
         let binary = env!("CARGO_BIN_EXE_chancery");
-        let control = Chancery::start_with(binary, &[("all.yaml", manifests)], &serve).await.unwrap();
-        let bootstrap = control.bootstrap(name, &bootstrap).await.unwrap();
-        // Histograms are seen after each flush.
-        let bootstrap = bootstrap.replace("stats_flush_interval: 60s", "stats_flush_interval: 1s");
-        Self { port, envoy: Envoy::start(&bootstrap).await.unwrap(), control }
+        let ModelGateway { port, control, envoy } =
+            ModelGateway::start_as(binary, port, manifests, start).await.unwrap();
+        Self { port, control, envoy }
     }
 
     pub(crate) fn client(&self, user: &str) -> HttpClient {
@@ -92,76 +95,15 @@ pub(crate) fn question(model: &str, words: usize, stream: bool) -> Value {
     json!({ "model": model, "messages": [{"role": "user", "content": words}], "stream": stream })
 }
 
-/// The endpoints that a manifest leaves to its cluster.
-pub(crate) fn endpoints(namespace: &str, service: &str, port: u16) -> String {
-    format!(
-        "---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata:
-  name: {service}
-  namespace: {namespace}
-  labels: {{kubernetes.io/service-name: {service}}}
-addressType: IPv4
-ports: [{{port: {port}}}]
-endpoints: [{{addresses: [127.0.0.1]}}]
-"
-    )
-}
-
-pub(crate) fn gateway(port: u16) -> String {
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: ai, namespace: default}}
-spec:
-  gatewayClassName: chancery
-  listeners: [{{name: http, protocol: HTTP, port: {port}}}]
-"
-    )
-}
-
 pub(crate) fn backend(name: &str, server: &Simulator, schema: &str) -> String {
-    format!(
-        "---
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata: {{name: {name}, namespace: default}}
-spec: {{endpoints: [{{ip: {{address: 127.0.0.1, port: {}}}}}]}}
----
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIServiceBackend
-metadata: {{name: {name}, namespace: default}}
-spec:
-  schema: {{name: {schema}}}
-  backendRef: {{group: gateway.envoyproxy.io, kind: Backend, name: {name}}}
-",
-        server.port()
-    )
+    model_gateway::backend(name, server.port(), &format!("{{name: {schema}}}"), "")
 }
 
 /// A route of models, each with its backend, and the costs of its requests.
 pub(crate) fn route(models: &[(&str, &str)], costs: &[&str]) -> String {
-    let rules: String = models
-        .iter()
-        .map(|(model, backend)| {
-            format!(
-                "  - matches: [{{headers: [{{name: x-ai-eg-model, value: {model}}}]}}]\n    backendRefs: [{{name: {backend}}}]\n"
-            )
-        })
-        .collect();
+    let rules: String = models.iter().map(|(model, backend)| rule(model, &format!("[{{name: {backend}}}]"))).collect();
     let costs: String = costs.iter().map(|cost| format!("  - {{{cost}}}\n")).collect();
-    format!(
-        "---
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIGatewayRoute
-metadata: {{name: models, namespace: default}}
-spec:
-  parentRefs: [{{name: ai, kind: Gateway, group: gateway.networking.k8s.io}}]
-  rules:
-{rules}  llmRequestCosts:
-{costs}"
-    )
+    model_gateway::route(&rules) + "  llmRequestCosts:\n" + &costs
 }
 
 /// Rules about everything of the Gateway.

@@ -1,27 +1,13 @@
 //! Quotas of backends, and limits as other kinds write them.
 
 use inference_sim::{Options, Simulator};
+use testkit::model_gateway::{route, rule};
 use testkit::{Echo, HttpClient, free_port};
 
 use crate::gateway::{CHAT, Gateway, backend, gateway, question};
 
 fn server(name: &str) -> Options {
     Options { completion_tokens: 40, ..Options::new(name, "m") }
-}
-
-fn route(backends: &str) -> String {
-    format!(
-        "---
-apiVersion: aigateway.envoyproxy.io/v1beta1
-kind: AIGatewayRoute
-metadata: {{name: models, namespace: default}}
-spec:
-  parentRefs: [{{name: ai, kind: Gateway, group: gateway.networking.k8s.io}}]
-  rules:
-  - matches: [{{headers: [{{name: x-ai-eg-model, value: m}}]}}]
-    backendRefs: {backends}
-"
-    )
 }
 
 fn quota(backend: &str, spec: &str) -> String {
@@ -64,7 +50,8 @@ async fn a_quota_is_spent_by_tokens_and_by_nothing_else() {
   - modelName: m
     quota: {defaultBucket: {limit: 200, duration: 1d}}
 ";
-    let manifests = gateway(port) + &backend("one", &one, "OpenAI") + &route("[{name: one}]") + &quota("one", spec);
+    let manifests =
+        gateway(port) + &backend("one", &one, "OpenAI") + &route(&rule("m", "[{name: one}]")) + &quota("one", spec);
     let gateway = Gateway::start("default/ai", port, &manifests, &[]).await;
     gateway.ready(CHAT, &question("m", 10, false)).await;
     let answers = answers(&gateway, 5).await;
@@ -95,7 +82,7 @@ async fn a_backend_whose_quota_is_spent_is_passed_over() {
         let manifests = gateway(port)
             + &backend("one", &one, "OpenAI")
             + &backend("two", &two, "OpenAI")
-            + &route(backends)
+            + &route(&rule("m", backends))
             + &quota("one", &spec(150))
             + &quota("two", &spec(300));
         let gateway = Gateway::start("default/ai", port, &manifests, &[]).await;
