@@ -12,6 +12,7 @@ help:
 	@echo "make bench   benchmarks: ratios, printed"
 	@echo "make bench-kubernetes  over an API server: from an edit to its being served, and memory; needs make kube-api"
 	@echo "make fuzz    damaged manifests: nothing may panic, nothing that Envoy refuses may come out"
+	@echo "make openai  install the Python package openai $(OPENAI_VERSION) into .cache/, which tests use as a client"
 	@echo "make envoy   install Envoy $(ENVOY_VERSION) into .cache/"
 	@echo "make manifests    render deploy/manifests from the chart"
 	@echo "make conformance  the official Gateway API suite, against the cluster of KUBECONFIG"
@@ -22,6 +23,17 @@ envoy: $(ENVOY)
 $(ENVOY):
 	@echo "== installing Envoy $(ENVOY_VERSION)"
 	@scripts/install-envoy $(ENVOY_VERSION) $(ENVOY)
+
+# What applications speak to a gateway with; tests run it as it is published.
+OPENAI_VERSION := 3.51.0
+OPENAI := .cache/openai-$(OPENAI_VERSION)
+
+.PHONY: openai
+openai: $(OPENAI)
+
+$(OPENAI):
+	@echo "== installing the Python package openai $(OPENAI_VERSION)"
+	@scripts/install-openai $(OPENAI_VERSION) $(OPENAI)
 
 # Built from its sources, which takes minutes the first time: never as a side effect of a test run.
 KUBE_VERSION := 1.36.3
@@ -61,7 +73,7 @@ demo: envoy
 	@cargo build -p chancery -p inference-sim
 	@scripts/demo
 
-test: envoy
+test: envoy openai
 	@echo "== all tests"
 	cargo test --workspace --no-fail-fast
 
