@@ -5,6 +5,7 @@
 //!
 //! - [`Resource`]: a named message, encoded once.
 //! - [`to_yaml`], [`list_to_yaml`], [`to_value`]: what people read; [`from_yaml`], [`from_value`]: the way back.
+//! - [`references()`]: the names of other resources that one needs.
 //! - [`validate()`]: the field rules, checked as Envoy checks them.
 
 #[allow(
@@ -31,15 +32,18 @@ mod json_out;
 mod parse;
 mod path;
 mod pool;
+mod references;
 mod resource;
 mod text;
 mod validate;
+mod wire;
 mod wkt;
 mod yaml_out;
 
 pub use error::{Error, Misfit, Position};
 pub use parse::{from_value, from_yaml, message_from_value, message_from_yaml};
 pub use pool::{message, pool};
+pub use references::references;
 pub use resource::{Resource, ResourceType, any};
 pub use text::{list_to_yaml, message_to_value, message_to_yaml, to_json, to_value, to_yaml};
 pub use validate::{FieldError, validate, validate_message};

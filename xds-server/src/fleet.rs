@@ -86,6 +86,17 @@ pub struct Rejection {
     pub message: String,
 }
 
+/// A resource that is not sent, or not removed, because a name would dangle: what was there before stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldBack {
+    pub gateway: GroupKey,
+    #[serde(serialize_with = "type_name")]
+    pub kind: ResourceType,
+    pub name: String,
+    /// The names that are not there, or what still names this.
+    pub because: Vec<String>,
+}
+
 fn type_name<S: serde::Serializer>(kind: &ResourceType, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(short_name(*kind))
 }
@@ -229,6 +240,21 @@ impl Snapshots {
                 kind: aside.resource.kind,
                 name: aside.resource.name.to_string(),
                 message: aside.message,
+            })
+        };
+        self.groups().into_iter().flat_map(of_group).collect()
+    }
+
+    /// What is held back in all groups.
+    #[must_use]
+    pub fn held_back(&self) -> Vec<HeldBack> {
+        let of_group = |group: Arc<crate::snapshot::Group>| {
+            let gateway = group.key.clone();
+            group.held_back().into_iter().map(move |held| HeldBack {
+                gateway: gateway.clone(),
+                kind: held.kind,
+                name: held.name.to_string(),
+                because: held.because,
             })
         };
         self.groups().into_iter().flat_map(of_group).collect()

@@ -21,8 +21,8 @@ mod wire;
 
 pub use access::{Access, AccessRule};
 pub use error::Error;
-pub use fleet::{Client, Fleet, Progress, Rejection, Standing, TypeProgress};
-pub use metrics::Metrics;
+pub use fleet::{Client, Fleet, HeldBack, Progress, Rejection, Standing, TypeProgress};
+pub use metrics::{Metrics, Withheld};
 pub use server::{Server, ServerOptions};
-pub use snapshot::{Change, GroupKey, Keeper, Snapshots};
+pub use snapshot::{Apart, Change, GroupKey, Keeper, Snapshots};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -1,16 +1,21 @@
 //! What is measured. Labels are types, variants and outcomes: their number does not grow with the fleet.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use xds_api::ResourceType;
 
+use crate::Snapshots;
 use crate::fleet::short_name;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -144,5 +149,41 @@ impl Metrics {
 
     pub(crate) fn refused_connection(&self) {
         self.0.refused_connections.inc();
+    }
+}
+
+/// How many resources that Envoys rejected are named.
+const MOST_NAMED: usize = 100;
+
+/// What of the snapshots does not reach Envoys as it was published: counted when somebody asks.
+#[derive(Debug)]
+pub struct Withheld(pub Snapshots);
+
+impl Collector for Withheld {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let rejections = self.0.rejections();
+        let count = ConstGauge::new(i64::try_from(rejections.len()).unwrap_or(i64::MAX));
+        let help = "Resources that are set aside because an Envoy rejected them";
+        count.encode(encoder.encode_descriptor("xds_set_aside_resources", help, None, MetricType::Gauge)?)?;
+        let help = "1 for each resource that is set aside, up to a hundred";
+        let mut named = encoder.encode_descriptor("xds_set_aside", help, None, MetricType::Gauge)?;
+        for rejection in rejections.iter().take(MOST_NAMED) {
+            let labels = [
+                ("gateway", rejection.gateway.as_str()),
+                ("type", short_name(rejection.kind)),
+                ("name", &rejection.name),
+            ];
+            ConstGauge::new(1_i64).encode(named.encode_family(&labels)?)?;
+        }
+        let mut held: BTreeMap<&str, i64> = ResourceType::ALL.into_iter().map(|kind| (short_name(kind), 0)).collect();
+        for back in self.0.held_back() {
+            *held.entry(short_name(back.kind)).or_default() += 1;
+        }
+        let help = "Resources whose newest content, or removal, is held back because a name would dangle";
+        let mut counts = encoder.encode_descriptor("xds_held_back", help, None, MetricType::Gauge)?;
+        for (kind, count) in held {
+            ConstGauge::new(count).encode(counts.encode_family(&[("type", kind)])?)?;
+        }
+        Ok(())
     }
 }

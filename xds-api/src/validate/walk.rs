@@ -6,49 +6,17 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use prost::bytes::Buf;
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::WireType;
 
 use super::FieldError;
 use super::plan::{Absent, FieldPlan, Inside, Label, MessagePlan, Plans, ValuePlan, Wire};
 use super::rules::{Check, Scalar, nanos};
 use crate::path::{Path, Step};
+use crate::wire::{Malformed, Raw, any, next, value};
 
 pub(super) struct Walk {
     plans: &'static Plans,
     pub(super) errors: Vec<FieldError>,
-}
-
-/// The bytes are no message.
-struct Malformed;
-
-/// One field as it stands in the bytes.
-#[derive(Clone, Copy)]
-enum Raw<'a> {
-    Varint(u64),
-    Four(u32),
-    Eight(u64),
-    Slice(&'a [u8]),
-}
-
-fn next<'a>(bytes: &mut &'a [u8]) -> Result<(u32, Raw<'a>), Malformed> {
-    let (number, wire) = decode_key(bytes).map_err(|_| Malformed)?;
-    Ok((number, value(wire, bytes)?))
-}
-
-fn value<'a>(wire: WireType, bytes: &mut &'a [u8]) -> Result<Raw<'a>, Malformed> {
-    Ok(match wire {
-        WireType::Varint => Raw::Varint(decode_varint(bytes).map_err(|_| Malformed)?),
-        WireType::ThirtyTwoBit => Raw::Four(bytes.try_get_u32_le().map_err(|_| Malformed)?),
-        WireType::SixtyFourBit => Raw::Eight(bytes.try_get_u64_le().map_err(|_| Malformed)?),
-        WireType::LengthDelimited => {
-            let length = decode_varint(bytes).ok().and_then(|length| usize::try_from(length).ok()).ok_or(Malformed)?;
-            let (slice, rest) = bytes.split_at_checked(length).ok_or(Malformed)?;
-            *bytes = rest;
-            Raw::Slice(slice)
-        }
-        WireType::StartGroup | WireType::EndGroup => return Err(Malformed),
-    })
 }
 
 fn scalar<'a>(wire: Wire, raw: Raw<'a>) -> Result<Scalar<'a>, Malformed> {
@@ -301,16 +269,4 @@ fn time(mut bytes: &[u8]) -> Result<i128, Malformed> {
         }
     }
     Ok(nanos(seconds, i32::try_from(fraction).map_err(|_| Malformed)?))
-}
-
-fn any(mut bytes: &[u8]) -> Result<(&str, &[u8]), Malformed> {
-    let (mut url, mut content): (&str, &[u8]) = ("", &[]);
-    while !bytes.is_empty() {
-        match next(&mut bytes)? {
-            (1, Raw::Slice(slice)) => url = std::str::from_utf8(slice).map_err(|_| Malformed)?,
-            (2, Raw::Slice(slice)) => content = slice,
-            _ => {}
-        }
-    }
-    Ok((url, content))
 }

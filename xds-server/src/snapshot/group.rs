@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use xds_api::{Resource, ResourceType};
 
+use super::links::{Apart, Key, Links, Published};
 use super::state::{Entry, TypeState};
 use super::{Change, GroupKey};
 
@@ -20,7 +21,9 @@ pub(crate) struct Group {
     pub key: GroupKey,
     states: [ArcSwap<TypeState>; ResourceType::ALL.len()],
     /// Whoever changes states holds this; readers never do.
-    writing: Mutex<Quarantine>,
+    writing: Mutex<Writing>,
+    /// Names that may be used without being there.
+    apart: Apart,
     changed: watch::Sender<u64>,
     /// The newest epoch of each type that an Envoy has acknowledged whole.
     proven: [AtomicU64; ResourceType::ALL.len()],
@@ -32,13 +35,19 @@ pub(crate) struct Group {
     restored: AtomicBool,
 }
 
+#[derive(Debug, Default)]
+struct Writing {
+    quarantine: Quarantine,
+    links: Links,
+}
+
 /// What was set aside: content that an Envoy rejected is never sent again.
 #[derive(Debug, Default)]
 struct Quarantine {
     /// By type and name: the rejected content and Envoy's words.
-    rejected: BTreeMap<(ResourceType, Arc<str>), SetAside>,
+    rejected: BTreeMap<Key, SetAside>,
     /// What stood before the newest content of a name, until an Envoy has acknowledged it.
-    unproven: BTreeMap<(ResourceType, Arc<str>), Option<Arc<Entry>>>,
+    unproven: BTreeMap<Key, Option<Arc<Entry>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -47,13 +56,47 @@ pub(crate) struct SetAside {
     pub message: String,
 }
 
+/// Types that resources of other types name: what goes of them goes when the others have changed. All else changes as a
+/// whole, for what comes may take the place of what goes.
+const NAMED: [ResourceType; 5] = [
+    ResourceType::RouteConfiguration,
+    ResourceType::ExtensionConfig,
+    ResourceType::Secret,
+    ResourceType::Cluster,
+    ResourceType::Endpoints,
+];
+
+/// Content that is not sent because a name would dangle, or sent no longer than that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldBack {
+    pub kind: ResourceType,
+    pub name: Arc<str>,
+    pub because: Vec<String>,
+}
+
+struct View<'a> {
+    group: &'a Group,
+    rejected: &'a BTreeMap<Key, SetAside>,
+}
+
+impl Published for View<'_> {
+    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.group.states[key.0 as usize].load().get(&key.1).cloned()
+    }
+
+    fn apart(&self, key: &Key) -> bool {
+        self.group.apart.contains(key) || self.rejected.contains_key(key)
+    }
+}
+
 impl Group {
-    pub(crate) fn new(key: GroupKey) -> Self {
+    pub(crate) fn new(key: GroupKey, apart: Apart) -> Self {
         let empty = |kind| ArcSwap::from_pointee(TypeState::empty(kind, SystemTime::UNIX_EPOCH));
         Self {
             key,
             states: ResourceType::ALL.map(empty),
             writing: Mutex::default(),
+            apart,
             changed: watch::Sender::new(0),
             proven: Default::default(),
             doubtful: Default::default(),
@@ -73,8 +116,7 @@ impl Group {
     pub(crate) fn resources(&self) -> Vec<Resource> {
         let of_kind = |kind: ResourceType| {
             let state = self.state(kind);
-            let resource = |entry: &Arc<Entry>| Resource { kind, name: entry.name.clone(), body: entry.body.clone() };
-            state.entries().map(resource).collect::<Vec<_>>()
+            state.entries().map(|entry| entry.resource()).collect::<Vec<_>>()
         };
         ResourceType::ALL.into_iter().flat_map(of_kind).collect()
     }
@@ -86,14 +128,15 @@ impl Group {
     /// What was saved had been taken by Envoys: it counts as proven.
     pub(crate) fn restore(&self, resources: Vec<Resource>, now: SystemTime) {
         self.replace(resources, now);
-        self.writing.lock().unproven.clear();
+        self.writing.lock().quarantine.unproven.clear();
         self.restored.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn publish(&self, change: Change, now: SystemTime) {
         self.restored.store(false, Ordering::Relaxed);
-        let mut quarantine = self.writing.lock();
-        let mut by_kind: BTreeMap<ResourceType, (Vec<Resource>, Vec<Arc<str>>)> = BTreeMap::new();
+        let mut writing = self.writing.lock();
+        let quarantine = &mut writing.quarantine;
+        let mut set = Vec::new();
         for resource in change.set {
             let key = (resource.kind, resource.name.clone());
             if let Some(aside) = quarantine.rejected.get(&key) {
@@ -102,32 +145,59 @@ impl Group {
                 }
                 quarantine.rejected.remove(&key);
             }
-            by_kind.entry(resource.kind).or_default().0.push(resource);
+            set.push(resource);
         }
-        for (kind, name) in change.remove {
-            quarantine.rejected.remove(&(kind, name.clone()));
-            by_kind.entry(kind).or_default().1.push(name);
+        for key in &change.remove {
+            quarantine.rejected.remove(key);
         }
-        let mut any = false;
-        for (kind, (set, remove)) in by_kind {
-            any |= self.advance(kind, set, remove, now, &mut quarantine);
-        }
-        drop(quarantine);
+        let any = self.take(&mut writing, set, change.remove, now);
+        drop(writing);
         if any {
             self.changed.send_modify(|count| *count += 1);
         }
     }
 
+    /// Publishes as much of a change as leaves no name dangling. True when anything is different.
+    fn take(&self, writing: &mut Writing, set: Vec<Resource>, remove: Vec<Key>, now: SystemTime) -> bool {
+        let Writing { quarantine, links } = writing;
+        let view = View { group: self, rejected: &quarantine.rejected };
+        let unchanged = |resource: &Resource| {
+            let key = (resource.kind, resource.name.clone());
+            links.is_settled(&key) && view.get(&key).is_some_and(|entry| entry.body == resource.body)
+        };
+        let set: Vec<Arc<Entry>> = set
+            .into_iter()
+            .filter(|resource| !unchanged(resource))
+            .map(|resource| Arc::new(Entry::new(resource)))
+            .collect();
+        let passed = links.pass(set, remove, &view);
+        let (mut set, mut remove) =
+            (by_kind(passed.set, |entry| (entry.kind, entry)), by_kind(passed.remove, |key| key));
+        let mut any = false;
+        for kind in ResourceType::ALL {
+            let set = set.remove(&kind).unwrap_or_default();
+            let remove = if NAMED.contains(&kind) { None } else { remove.remove(&kind) };
+            any |= self.advance(kind, set, remove.unwrap_or_default(), now, quarantine);
+        }
+        for kind in NAMED {
+            any |= self.advance(kind, Vec::new(), remove.remove(&kind).unwrap_or_default(), now, quarantine);
+        }
+        any
+    }
+
     fn advance(
         &self,
         kind: ResourceType,
-        set: Vec<Resource>,
+        set: Vec<Arc<Entry>>,
         remove: Vec<Arc<str>>,
         now: SystemTime,
         quarantine: &mut Quarantine,
     ) -> bool {
+        if set.is_empty() && remove.is_empty() {
+            return false;
+        }
         let before = self.state(kind);
-        let names: Vec<Arc<str>> = set.iter().map(|resource| resource.name.clone()).collect();
+        let names: Vec<Arc<str>> = set.iter().map(|entry| entry.name.clone()).collect();
         let Some(next) = before.next(set, remove.iter().cloned(), now) else { return false };
         for name in remove {
             quarantine.unproven.remove(&(kind, name));
@@ -146,9 +216,10 @@ impl Group {
             resources.iter().map(|resource| (resource.kind, resource.name.clone())).collect();
         for kind in ResourceType::ALL {
             let state = self.state(kind);
-            let gone = state.entries().map(|entry| (kind, entry.name.clone())).filter(|key| !wanted.contains(key));
-            remove.extend(gone);
+            remove.extend(state.entries().map(|entry| entry.key()).filter(|key| !wanted.contains(key)));
         }
+        let held: Vec<Key> = self.writing.lock().links.held().map(|held| held.entry.key()).collect();
+        remove.extend(held.into_iter().filter(|key| !wanted.contains(key)));
         self.publish(Change { set: resources, remove }, now);
     }
 
@@ -164,7 +235,7 @@ impl Group {
 
     /// Whether no Envoy has acknowledged the newest content of a name yet.
     pub(crate) fn is_unproven(&self, kind: ResourceType, name: &str) -> bool {
-        self.writing.lock().unproven.contains_key(&(kind, Arc::from(name)))
+        self.writing.lock().quarantine.unproven.contains_key(&(kind, Arc::from(name)))
     }
 
     /// An Envoy has taken everything of a type up to a state, but what it refused: what it holds is proven.
@@ -175,7 +246,8 @@ impl Group {
         if refused.is_empty() && proven.fetch_max(state.epoch, Ordering::Relaxed) >= state.epoch {
             return;
         }
-        let mut quarantine = self.writing.lock();
+        let mut writing = self.writing.lock();
+        let quarantine = &mut writing.quarantine;
         let current = self.state(state.kind);
         let same = |name: &str| match (current.get(name), state.get(name)) {
             (Some(now), Some(then)) => Arc::ptr_eq(now, then) && !refused.contains_key(name),
@@ -198,10 +270,12 @@ impl Group {
         if set.is_empty() {
             return;
         }
-        if let Some(next) = current.next(set, [], now) {
-            self.states[state.kind as usize].store(Arc::new(next));
+        let lifted: Vec<Key> = set.iter().map(|resource| (resource.kind, resource.name.clone())).collect();
+        self.take(&mut writing, set, Vec::new(), now);
+        for key in lifted {
+            writing.quarantine.unproven.remove(&key);
         }
-        drop(quarantine);
+        drop(writing);
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -215,27 +289,73 @@ impl Group {
         message: &str,
         now: SystemTime,
     ) -> bool {
-        let mut quarantine = self.writing.lock();
+        let mut writing = self.writing.lock();
+        let Writing { quarantine, links } = &mut *writing;
         let current = self.state(kind);
-        let Some(entry) = current.get(name).filter(|entry| entry.version == version) else { return false };
-        let name = entry.name.clone();
-        let Some(before) = quarantine.unproven.remove(&(kind, name.clone())) else { return false };
-        let resource = Resource { kind, name: name.clone(), body: entry.body.clone() };
-        quarantine.rejected.insert((kind, name.clone()), SetAside { resource, message: message.to_owned() });
-        let (set, remove) = match before {
-            Some(good) => (vec![Resource { kind, name, body: good.body.clone() }], Vec::new()),
-            None => (Vec::new(), vec![name]),
+        let Some(entry) = current.get(name).filter(|entry| entry.version == version).cloned() else { return false };
+        let key = entry.key();
+        let Some(before) = quarantine.unproven.remove(&key) else { return false };
+        let aside = SetAside { resource: entry.resource(), message: message.to_owned() };
+        quarantine.rejected.insert(key.clone(), aside);
+        let (set, gone) = match &before {
+            Some(good) => (vec![good.clone()], None),
+            None => (Vec::new(), Some(key.1.clone())),
         };
-        if let Some(next) = current.next(set, remove, now) {
+        if let Some(next) = current.next(set, gone, now) {
             self.states[kind as usize].store(Arc::new(next));
         }
-        drop(quarantine);
+        let view = View { group: self, rejected: &quarantine.rejected };
+        let unnamed = by_kind(links.replaced(&key, Some(&entry), before.as_deref(), &view), |key| key);
+        for (kind, names) in unnamed {
+            self.advance(kind, Vec::new(), names, now, quarantine);
+        }
+        drop(writing);
         self.changed.send_modify(|count| *count += 1);
         true
     }
 
     /// What is set aside, sorted.
     pub(crate) fn rejected(&self) -> Vec<SetAside> {
-        self.writing.lock().rejected.values().cloned().collect()
+        self.writing.lock().quarantine.rejected.values().cloned().collect()
+    }
+
+    /// What is not sent, or still is, because a name would dangle.
+    pub(crate) fn held_back(&self) -> Vec<HeldBack> {
+        let writing = self.writing.lock();
+        let held = writing.links.held().map(|held| HeldBack {
+            kind: held.entry.kind,
+            name: held.entry.name.clone(),
+            because: held.lacks.iter().map(|(kind, name)| format!("lacks {} {name}", word(*kind))).collect(),
+        });
+        let kept = writing.links.kept().map(|(key, by)| HeldBack {
+            kind: key.0,
+            name: key.1.clone(),
+            because: vec![format!("kept for {} {}", word(by.0), by.1)],
+        });
+        held.chain(kept).collect()
+    }
+}
+
+fn by_kind<T, U>(items: Vec<T>, split: impl Fn(T) -> (ResourceType, U)) -> BTreeMap<ResourceType, Vec<U>> {
+    let mut sorted: BTreeMap<ResourceType, Vec<U>> = BTreeMap::new();
+    for (kind, item) in items.into_iter().map(split) {
+        sorted.entry(kind).or_default().push(item);
+    }
+    sorted
+}
+
+/// One resource of a type, for people.
+fn word(kind: ResourceType) -> &'static str {
+    match kind {
+        ResourceType::Cluster => "cluster",
+        ResourceType::Endpoints => "endpoints",
+        ResourceType::Secret => "secret",
+        ResourceType::ExtensionConfig => "extension",
+        ResourceType::Listener => "listener",
+        ResourceType::RouteConfiguration => "table",
+        ResourceType::ScopedRoute => "scope",
+        ResourceType::VirtualHost => "virtual host",
+        ResourceType::Runtime => "runtime",
+        ResourceType::RateLimitConfig => "limits",
     }
 }

@@ -1,6 +1,7 @@
 //! What each group of Envoys is to have.
 
 mod group;
+mod links;
 mod persist;
 mod state;
 
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use xds_api::{Resource, ResourceType};
 
 pub(crate) use group::Group;
+pub use links::Apart;
 pub use persist::Keeper;
 pub(crate) use state::{Entry, FrameKey, TypeState, put_field};
 
@@ -63,6 +65,7 @@ pub struct Snapshots(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    apart: Apart,
     ready: AtomicBool,
     groups: RwLock<FxHashMap<GroupKey, Arc<Group>>>,
     /// Counts rejections, for whoever waits for them.
@@ -71,7 +74,8 @@ struct Inner {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { ready: AtomicBool::new(false), groups: RwLock::default(), rejections: watch::Sender::new(0) }
+        let (groups, apart) = Default::default();
+        Self { apart, ready: AtomicBool::new(false), groups, rejections: watch::Sender::new(0) }
     }
 }
 
@@ -79,6 +83,12 @@ impl Snapshots {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Snapshots in which these names may be used without being there.
+    #[must_use]
+    pub fn with(apart: Apart) -> Self {
+        Self(Arc::new(Inner { apart, ..Inner::default() }))
     }
 
     /// Takes a change in. Cost follows the change.
@@ -147,7 +157,12 @@ impl Snapshots {
         if let Some(group) = self.0.groups.read().get(key) {
             return group.clone();
         }
-        self.0.groups.write().entry(key.clone()).or_insert_with(|| Arc::new(Group::new(key.clone()))).clone()
+        self.0
+            .groups
+            .write()
+            .entry(key.clone())
+            .or_insert_with(|| Arc::new(Group::new(key.clone(), self.0.apart.clone())))
+            .clone()
     }
 
     pub(crate) fn groups(&self) -> Vec<Arc<Group>> {

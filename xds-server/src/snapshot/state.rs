@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use rustc_hash::FxHashMap;
-use xds_api::{Resource, ResourceType};
+use xds_api::{Resource, ResourceType, references};
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::links::Key;
 
 /// How many changes a state remembers, so that a stream which is a few states behind costs what changed meanwhile.
 const REMEMBERED: usize = 4096;
@@ -21,6 +23,7 @@ const REMEMBERED: usize = 4096;
 /// One resource, encoded for both protocol variants.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    pub kind: ResourceType,
     pub name: Arc<str>,
     pub version: String,
     hash: u64,
@@ -31,6 +34,8 @@ pub(crate) struct Entry {
     pub delta: Bytes,
     /// The endpoint set that a cluster takes its endpoints from: a cluster that is sent again begins without them.
     pub endpoints: Option<Arc<str>>,
+    /// What it names, in order.
+    pub names: Arc<[Key]>,
 }
 
 /// As much of a cluster as says where its endpoints come from.
@@ -56,6 +61,7 @@ fn endpoints_of(kind: ResourceType, name: &Arc<str>, body: &Bytes) -> Option<Arc
 
 impl Entry {
     pub(crate) fn new(resource: Resource) -> Self {
+        let names = Arc::from(references(&resource));
         let Resource { kind, name, body } = resource;
         let content = xxh3_64(&body);
         let version = version_text(content);
@@ -72,7 +78,15 @@ impl Entry {
         put_field(2, &inner, &mut delta);
         let hash = xxh3_64(name.as_bytes()).rotate_left(17) ^ content;
         let endpoints = endpoints_of(kind, &name, &body);
-        Self { name, version, hash, body, sotw: sotw.freeze(), delta: delta.freeze(), endpoints }
+        Self { kind, name, version, hash, body, sotw: sotw.freeze(), delta: delta.freeze(), endpoints, names }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        (self.kind, self.name.clone())
+    }
+
+    pub(crate) fn resource(&self) -> Resource {
+        Resource { kind: self.kind, name: self.name.clone(), body: self.body.clone() }
     }
 }
 
@@ -158,20 +172,19 @@ impl TypeState {
     /// The next state; none when nothing differs.
     pub(crate) fn next(
         &self,
-        set: Vec<Resource>,
+        set: Vec<Arc<Entry>>,
         remove: impl IntoIterator<Item = Arc<str>>,
         published: SystemTime,
     ) -> Option<Self> {
         let mut entries = self.entries.clone();
         let mut content = self.content;
         let mut changed = Vec::new();
-        for resource in set {
-            let before = entries.get(&resource.name);
-            if before.is_some_and(|entry| entry.body == resource.body) {
+        for entry in set {
+            let before = entries.get(&entry.name);
+            if before.is_some_and(|before| before.body == entry.body) {
                 continue;
             }
-            content ^= before.map_or(0, |entry| entry.hash);
-            let entry = Arc::new(Entry::new(resource));
+            content ^= before.map_or(0, |before| before.hash);
             content ^= entry.hash;
             changed.push(entry.name.clone());
             entries.insert(entry.name.clone(), entry);
@@ -249,8 +262,9 @@ impl TypeState {
 mod tests {
     use super::*;
 
-    fn resource(name: &str, body: &str) -> Resource {
-        Resource { kind: ResourceType::Cluster, name: name.into(), body: Bytes::copy_from_slice(body.as_bytes()) }
+    fn resource(name: &str, body: &str) -> Arc<Entry> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Arc::new(Entry::new(Resource { kind: ResourceType::Cluster, name: name.into(), body }))
     }
 
     fn state() -> TypeState {

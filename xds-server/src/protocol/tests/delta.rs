@@ -19,7 +19,7 @@ fn version_of(name: &str, version: &str) -> Bytes {
 
 #[test]
 fn p3_a_type_must_be_said_and_fit() {
-    let group = Arc::new(Group::new(GroupKey::new("a/b")));
+    let group = Arc::new(Group::new(GroupKey::new("a/b"), Apart::default()));
     let mut aggregated = Stream::new(Variant::Delta, None, group.clone(), 10);
     let unsaid = aggregated.delta(&DeltaRequest::default()).unwrap_err();
     assert_eq!(unsaid.grpc_code(), 3);

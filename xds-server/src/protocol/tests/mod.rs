@@ -21,7 +21,7 @@ use xds_api::google::rpc::Status;
 use xds_api::{Resource, ResourceType};
 
 use super::{Event, Stream, Variant};
-use crate::snapshot::{Change, Group};
+use crate::snapshot::{Apart, Change, Group};
 use crate::wire::request::{DeltaRequest, SotwRequest};
 use crate::{Error, GroupKey};
 
@@ -65,7 +65,7 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(variant: Variant) -> Self {
-        Self::of(variant, Arc::new(Group::new(GroupKey::new("default/web"))))
+        Self::of(variant, Arc::new(Group::new(GroupKey::new("default/web"), Apart::default())))
     }
 
     /// Another stream of the same group.
