@@ -61,13 +61,25 @@ endpoints: [{{addresses: [127.0.0.1]}}]
     )
 }
 
-async fn walk(protocol: &str) {
+/// Envoy's two ways to run the protocol.
+#[derive(Clone, Copy, PartialEq)]
+enum Mux {
+    Usual,
+    Unified,
+}
+
+async fn walk(protocol: &str, mux: Mux) {
     let one = Echo::start("one").await.unwrap();
     let two = Echo::start("two").await.unwrap();
     let port = free_port();
     let control =
         Chancery::start(env!("CARGO_BIN_EXE_chancery"), &[("all.yaml", &manifests(port, one.port))]).await.unwrap();
-    let bootstrap = control.bootstrap("default/web", &["--protocol", protocol]).await.unwrap();
+    let mut bootstrap = control.bootstrap("default/web", &["--protocol", protocol]).await.unwrap();
+    if mux == Mux::Unified {
+        let layer = "    static_layer:\n";
+        assert!(bootstrap.contains(layer), "{bootstrap}");
+        bootstrap = bootstrap.replace(layer, &format!("{layer}      envoy.reloadable_features.unified_mux: true\n"));
+    }
     let envoy = Envoy::start(&bootstrap).await.unwrap();
 
     let answered_by = |host: &'static str, path: &'static str| async move {
@@ -108,6 +120,10 @@ async fn walk(protocol: &str) {
     control.write("more.yaml", &slice(one.port).replace("app-1", "app-2")).unwrap();
     becomes("any.example.com", "/", 200, "one").await;
 
+    if mux == Mux::Unified {
+        let runtime = envoy.admin("/runtime").await.unwrap();
+        assert!(runtime.contains("envoy.reloadable_features.unified_mux"), "{runtime}");
+    }
     let fleet = control.page("/fleet").await.unwrap();
     assert_eq!(fleet["clients"][0]["gateway"], "default/web");
     assert_eq!(fleet["clients"][0]["variant"], protocol);
@@ -116,10 +132,17 @@ async fn walk(protocol: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_reaches_envoy_over_delta() {
-    walk("delta").await;
+    walk("delta", Mux::Usual).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_reaches_envoy_over_sotw() {
-    walk("sotw").await;
+    walk("sotw", Mux::Usual).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_reaches_envoy_over_the_unified_mux() {
+    for protocol in ["delta", "sotw"] {
+        walk(protocol, Mux::Unified).await;
+    }
 }

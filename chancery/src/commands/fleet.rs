@@ -46,6 +46,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let text = |field: &str| rejection[field].as_str().unwrap_or_default();
         writeln!(out, "rejected: {} {} {}: {}", text("gateway"), text("kind"), text("name"), text("message"))?;
     }
+    for held in page["held"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let text = |field: &str| held[field].as_str().unwrap_or_default();
+        let because: Vec<&str> = held["because"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        writeln!(out, "held back: {} {} {}: {}", text("gateway"), text("kind"), text("name"), because.join(", "))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

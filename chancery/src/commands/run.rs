@@ -62,6 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         limits: args.limits.clone(),
         options: xds_server::ServerOptions::default(),
         state_dir: None,
+        bootstrap_clusters: Vec::new(),
     };
     let envoy = args.envoy.clone().unwrap_or_else(|| PathBuf::from("envoy"));
     let result = super::runtime()?.block_on(async {

@@ -29,6 +29,10 @@ pub(crate) struct Args {
     /// Keep the last good snapshot of each Gateway and the counters of limits here, and go on with them after a restart
     #[arg(long, value_name = "DIR", env = "CHANCERY_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    /// Clusters that Envoys have from bootstraps of your own: patches may name them. Whatever names a cluster that is
+    /// neither here nor published is held back
+    #[arg(long, value_name = "NAME", env = "CHANCERY_BOOTSTRAP_CLUSTERS", value_delimiter = ',')]
+    bootstrap_clusters: Vec<String>,
 }
 
 /// Who counts what limits are about.
@@ -151,6 +155,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         limits: args.limits.clone(),
         options: args.security.options(args.addresses.xds, own)?,
         state_dir: args.state_dir.clone(),
+        bootstrap_clusters: args.bootstrap_clusters.clone(),
     };
     super::runtime()?.block_on(serve(config, asked_to_end()))?;
     Ok(ExitCode::SUCCESS)

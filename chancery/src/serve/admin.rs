@@ -12,9 +12,11 @@ use prometheus_client::registry::Registry;
 use ratelimit::RateLimiter;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use translator::Status;
 use xds_api::ResourceType;
 use xds_server::{Fleet, GroupKey, Snapshots};
 
+use super::programmed::Rejected;
 use super::{View, limits_page};
 
 #[derive(Clone)]
@@ -58,7 +60,8 @@ async fn metrics(Extract(state): Extract<State>) -> ([(HeaderName, &'static str)
 }
 
 async fn fleet(Extract(state): Extract<State>) -> Json<Value> {
-    Json(json!({ "clients": state.fleet.clients(), "rejections": state.snapshots.rejections() }))
+    let State { fleet, snapshots, .. } = &state;
+    Json(json!({ "clients": fleet.clients(), "rejections": snapshots.rejections(), "held": snapshots.held_back() }))
 }
 
 #[derive(Deserialize)]
@@ -90,7 +93,12 @@ async fn snapshot(Extract(state): Extract<State>, Query(which): Query<Which>) ->
 
 async fn statuses(Extract(state): Extract<State>) -> Json<Value> {
     let view = state.view.load();
-    let of = view.statuses.iter().map(|(id, status)| (id.to_string(), status.to_value(id)));
+    let rejected = Rejected::now(&state.fleet, &state.snapshots);
+    let of = view.statuses.iter().map(|(id, status)| {
+        let mut status = Status::clone(status);
+        rejected.overlay(id, &mut status);
+        (id.to_string(), status.to_value(id))
+    });
     Json(Value::Object(of.collect()))
 }
 

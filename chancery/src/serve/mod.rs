@@ -22,8 +22,9 @@ use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use translator::{Options, Translator};
-use xds_server::{Keeper, Server, ServerOptions, Snapshots};
+use translator::{Options, Translator, UNRESOLVED_CLUSTER};
+use xds_api::ResourceType;
+use xds_server::{Apart, Keeper, Server, ServerOptions, Snapshots, Withheld};
 
 use crate::commands::serve::Limits;
 use crate::managed::start::Managed;
@@ -40,6 +41,8 @@ pub(crate) struct Config {
     pub limits: Limits,
     pub options: ServerOptions,
     pub state_dir: Option<PathBuf>,
+    /// Clusters that Envoys have from their bootstraps: resources may name them.
+    pub bootstrap_clusters: Vec<String>,
 }
 
 /// Where objects come from.
@@ -51,6 +54,8 @@ pub(crate) enum Source {
 
 /// How often changed snapshots are written to the state directory.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// The static clusters of our own bootstraps.
+const BOOTSTRAP_CLUSTERS: [&str; 2] = ["chancery", "chancery-admin"];
 const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// Serves until the process is told to end.
@@ -60,7 +65,9 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     let counters = limits::Service::bind(config.limits.embedded(), config.state_dir.as_deref()).await?;
     tracing::info!(xds = %xds.local_addr()?, admin = %admin.local_addr()?, "chancery {}", env!("CARGO_PKG_VERSION"));
 
-    let snapshots = Snapshots::new();
+    let own = BOOTSTRAP_CLUSTERS.into_iter().chain(config.bootstrap_clusters.iter().map(String::as_str));
+    let clusters = own.chain([UNRESOLVED_CLUSTER]).map(|name| (ResourceType::Cluster, name));
+    let snapshots = Snapshots::with(Apart::new(clusters));
     let keeper = match &config.state_dir {
         Some(directory) => {
             let opened = Keeper::open(snapshots.clone(), directory);
@@ -75,6 +82,7 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     let server = Server::new(snapshots.clone(), options);
     let mut registry = Registry::default();
     server.metrics().register(&mut registry);
+    registry.register_collector(Box::new(Withheld(snapshots.clone())));
     let limiter = counters.as_ref().map(|service| service.limiter.clone());
     if let Some(limiter) = &limiter {
         registry.register_collector(Box::new(limiter.metrics()));

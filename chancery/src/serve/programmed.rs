@@ -128,12 +128,51 @@ impl Programmed {
     /// The status of a Gateway with what its Envoys say of it.
     pub(super) fn overlay(&self, id: &ObjectId, status: &mut Status) {
         let verdict = self.0.state.lock().verdicts.get(id).map(|known| known.verdict.clone()).unwrap_or_default();
-        let (reason, message) = match verdict {
-            Verdict::InStep => return,
-            Verdict::Behind { connected, behind } => {
+        verdict.overlay(status);
+    }
+}
+
+/// What Envoys reject, laid over statuses for whoever looks at them now.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    standings: BTreeMap<GroupKey, Standing>,
+    rejections: Vec<Rejection>,
+}
+
+impl Rejected {
+    pub(super) fn now(fleet: &Fleet, snapshots: &Snapshots) -> Self {
+        Self { standings: fleet.standings(), rejections: snapshots.rejections() }
+    }
+
+    pub(super) fn overlay(&self, id: &ObjectId, status: &mut Status) {
+        if id.kind != Kind::Gateway {
+            return;
+        }
+        let key = GroupKey::new(&format!("{}/{}", id.namespace, id.name));
+        let standing = self.standings.get(&key).cloned().unwrap_or_default();
+        let rejection = self.rejections.iter().find(|rejection| rejection.gateway == key);
+        if let Some(verdict) = rejected(rejection, standing.rejected) {
+            verdict.overlay(status);
+        }
+    }
+}
+
+fn rejected(rejection: Option<&Rejection>, words: Option<String>) -> Option<Verdict> {
+    if let Some(rejection) = rejection {
+        let Rejection { name, message, .. } = rejection;
+        return Some(Verdict::Rejected(format!("Envoy rejects {name}, what it had before stays: {message}")));
+    }
+    words.map(|words| Verdict::Rejected(format!("Envoy rejects the newest configuration: {words}")))
+}
+
+impl Verdict {
+    fn overlay(self, status: &mut Status) {
+        let (reason, message) = match self {
+            Self::InStep => return,
+            Self::Behind { connected, behind } => {
                 ("Pending", format!("{behind} of {connected} Envoys have not acknowledged the newest configuration"))
             }
-            Verdict::Rejected(words) => ("Invalid", words),
+            Self::Rejected(words) => ("Invalid", words),
         };
         for condition in status.conditions.iter_mut().filter(|condition| condition.kind == "Programmed") {
             if condition.holds {
@@ -148,10 +187,8 @@ fn judge(before: &Known, generation: i64, standing: Standing, rejection: Option<
     let behind_since = (!in_step).then(|| before.behind_since.unwrap_or(now));
     let reached = if in_step { generation } else { before.reached };
     let late = behind_since.is_some_and(|since| now.duration_since(since) >= GRACE);
-    let verdict = if let Some(rejection) = rejection {
-        Verdict::Rejected(format!("Envoy rejects {}, what it had before stays: {}", rejection.name, rejection.message))
-    } else if let Some(words) = standing.rejected {
-        Verdict::Rejected(format!("Envoy rejects the newest configuration: {words}"))
+    let verdict = if let Some(verdict) = rejected(rejection, standing.rejected) {
+        verdict
     } else if !in_step && (late || reached != generation) {
         Verdict::Behind { connected: standing.connected, behind: standing.connected - standing.in_step }
     } else {

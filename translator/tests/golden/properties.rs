@@ -127,7 +127,25 @@ fn no_name_dangles(made: &Made) -> Result<(), Failed> {
         let there: BTreeSet<(ResourceType, &str)> = resources.iter().map(|r| (r.kind, &*r.name)).collect();
         let mut needed: BTreeSet<(ResourceType, String)> = BTreeSet::new();
         for resource in resources {
+            // The server finds names by its own table: it must find these too, and hold nothing back.
+            let found = xds_api::references(resource);
+            for (kind, name) in &found {
+                if **name != *UNRESOLVED_CLUSTER && !there.contains(&(*kind, &**name)) {
+                    return Err(format!(
+                        "{:?} {} would be held back for {kind:?} {name}",
+                        resource.kind, resource.name
+                    )
+                    .into());
+                }
+            }
             for (kind, name) in references(resource)? {
+                if !found.iter().any(|(of, there)| *of == kind && **there == *name) {
+                    return Err(format!(
+                        "{:?} {}: {kind:?} {name} is not found by the table",
+                        resource.kind, resource.name
+                    )
+                    .into());
+                }
                 if name != UNRESOLVED_CLUSTER && !there.contains(&(kind, name.as_str())) {
                     return Err(format!(
                         "{:?} {} refers to {kind:?} {name}, which is not there",
