@@ -4,6 +4,7 @@
 
 mod chancery;
 mod client;
+mod dns;
 mod envoy;
 mod kube_api;
 pub mod model_gateway;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use chancery::Chancery;
 pub use client::{HttpClient, Reply, SseEvent, StreamingReply};
+pub use dns::Dns;
 pub use envoy::{Envoy, envoy_binary, validate};
 pub use kube_api::KubeApi;
 pub use model_gateway::ModelGateway;

@@ -26,7 +26,7 @@ pub use deployment::{DeployedPort, Deployment, Parameters};
 pub use engine::{Change, GroupChange, Translator, Update};
 pub use graph::{Edge, Graph, Node, Role, Target, Verdict};
 pub use names::UNRESOLVED_CLUSTER;
-pub use options::{Address, CONTROLLER_NAME, LimitService, Options, PickerBodies};
+pub use options::{Address, CONTROLLER_NAME, LimitService, Options, PickerBodies, SYSTEM_ROOTS};
 pub use policy::coverage;
 pub use policy::limits::{LimitRule, MOST_BYTES as MOST_LIMIT_BYTES};
 pub use status::{Condition, ListenerStatus, ParentStatus, Status};

@@ -3,6 +3,9 @@
 /// The name under which a GatewayClass is ours.
 pub const CONTROLLER_NAME: &str = "chancery.dev/gateway-controller";
 
+/// Where Debian and its kin, and Envoy's own images, keep the roots of the machine.
+pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 #[derive(Clone, Debug)]
 pub struct Options {
     /// GatewayClasses of these controllers are ours. The first one signs statuses of classes that are absent.
@@ -67,7 +70,7 @@ impl Default for Options {
             ],
             take_unclassed: true,
             cluster_domain: "cluster.local".to_owned(),
-            system_roots: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
+            system_roots: SYSTEM_ROOTS.to_owned(),
             picker_bodies: PickerBodies::Streamed,
             limits: LimitService::Embedded(Address { host: "127.0.0.1".to_owned(), port: 18081 }),
         }

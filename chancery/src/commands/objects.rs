@@ -6,7 +6,7 @@ use anyhow::Context;
 use smol_str::SmolStr;
 use sources::file::Scanner;
 use sources::kubernetes::{self, Scope};
-use translator::{CONTROLLER_NAME, Options, PickerBodies};
+use translator::{CONTROLLER_NAME, Options, PickerBodies, SYSTEM_ROOTS};
 
 use super::Translated;
 use crate::managed::Settings;
@@ -23,6 +23,9 @@ pub(crate) struct Objects {
     /// of it. A pool may say otherwise by the annotation chancery.dev/picker-bodies
     #[arg(long, value_name = "HOW", env = "CHANCERY_PICKER_BODIES", default_value = "streamed")]
     picker_bodies: PickerBodies,
+    /// The file, where Envoys run, with the roots that `wellKnownCACertificates: System` means
+    #[arg(long, value_name = "FILE", env = "CHANCERY_SYSTEM_ROOTS", default_value = SYSTEM_ROOTS)]
+    system_roots: String,
 }
 
 /// The objects of a cluster.
@@ -83,18 +86,16 @@ impl Objects {
 
     /// Files are read whosever class they name: nobody else reads them.
     pub(crate) fn translation(&self) -> Options {
-        let cluster_domain = self.cluster.cluster_domain.clone();
-        if !self.cluster.kubernetes {
-            return Options { cluster_domain, picker_bodies: self.picker_bodies, ..Options::default() };
-        }
-        let controllers = self.cluster.controller_name.clone();
-        Options {
-            controllers,
-            take_unclassed: false,
-            cluster_domain,
+        let options = Options {
+            cluster_domain: self.cluster.cluster_domain.clone(),
             picker_bodies: self.picker_bodies,
+            system_roots: self.system_roots.clone(),
             ..Options::default()
+        };
+        if !self.cluster.kubernetes {
+            return options;
         }
+        Options { controllers: self.cluster.controller_name.clone(), take_unclassed: false, ..options }
     }
 
     /// Everything as it is now.

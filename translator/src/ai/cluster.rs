@@ -3,6 +3,8 @@
 //! Their own filters do, for each attempt, what must not be left over from the attempt before: take away every credential,
 //! put in the server's own, and make the request what the server wants.
 
+use std::collections::BTreeSet;
+
 use kinds::ai::AiServiceBackendSpec;
 use kinds::kgateway::KgatewayBackendSpec;
 use kinds::{Kind, ObjectId};
@@ -147,6 +149,21 @@ fn zones(backend: &ObjectId, view: &View<'_>) -> Vec<(String, Vec<LbEndpoint>)> 
     }
 }
 
+/// The names by which a backend's servers are asked.
+pub(super) fn names(backend: &ObjectId, view: &View<'_>) -> BTreeSet<String> {
+    let endpoints = zones(backend, view).into_iter().flat_map(|(_, endpoints)| endpoints);
+    let names = endpoints.filter_map(|endpoint| match endpoint.host_identifier {
+        Some(HostIdentifier::Endpoint(inner)) => Some(inner.hostname),
+        _ => None,
+    });
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+/// The name for the servers of a backend that have none, where several backends are in one cluster.
+fn stand_in(backend: &ObjectId) -> String {
+    format!("{}.{}", backend.name, backend.namespace)
+}
+
 fn name_host(endpoint: &mut LbEndpoint, host: &str) {
     if let Some(HostIdentifier::Endpoint(inner)) = &mut endpoint.host_identifier {
         host.clone_into(&mut inner.hostname);
@@ -168,7 +185,7 @@ fn marked(mut endpoint: LbEndpoint, share: usize, backend: &ObjectId) -> LbEndpo
         _ => false,
     };
     if nameless {
-        name_host(&mut endpoint, &format!("{}.{}", backend.name, backend.namespace));
+        name_host(&mut endpoint, &stand_in(backend));
     }
     endpoint.metadata = Some(Metadata {
         filter_metadata: [(METADATA.to_owned(), marks(share)), (SOCKET_MATCH.to_owned(), marks(share))].into(),
@@ -212,7 +229,11 @@ pub(crate) fn complete(
         members.iter().map(|member| credentials::of(&member.backend, view).ok().flatten()).collect();
     let secrets = credentials.iter().flatten().filter_map(Credential::secret);
     demands.extend(secrets.map(|secret| UnitId::Secret(gateway.clone(), secret.clone())));
-    install(cluster, upstream_filters(&credentials, several));
+    let filters = members.iter().zip(&credentials).map(|(member, credential)| {
+        let otherwise = if several { stand_in(&member.backend) } else { String::new() };
+        credential.as_ref().map(|credential| (matches!(credential, Credential::Aws(_)), credential.filter(&otherwise)))
+    });
+    install(cluster, upstream_filters(filters.collect(), several));
 }
 
 fn transport(
@@ -251,8 +272,11 @@ fn named(name: &str, config: xds_api::google::protobuf::Any) -> HttpFilter {
     HttpFilter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(config)), ..HttpFilter::default() }
 }
 
+/// A filter that puts in a credential, and whether it signs.
+type Proof = (bool, TypedExtensionConfig);
+
 /// The order matters: a key goes in after every other one is gone, and a signature covers what is sent.
-fn upstream_filters(credentials: &[Option<Credential>], several: bool) -> Vec<HttpFilter> {
+fn upstream_filters(credentials: Vec<Option<Proof>>, several: bool) -> Vec<HttpFilter> {
     let mut chain = Vec::new();
     let strip = several || credentials.iter().any(Option::is_some);
     let mut mutations: Vec<Mutation> = Vec::new();
@@ -272,9 +296,9 @@ fn upstream_filters(credentials: &[Option<Credential>], several: bool) -> Vec<Ht
         chain.push(named("chancery.clean", any(&clean)));
     }
     let keys = |signing: bool| {
-        let wanted = credentials.iter().enumerate().filter_map(move |(at, credential)| {
-            let credential = credential.as_ref()?;
-            (matches!(credential, Credential::Aws(_)) == signing).then(|| (at, credential.filter()))
+        let wanted = credentials.iter().enumerate().filter_map(|(at, proof)| {
+            let (signs, filter) = proof.as_ref()?;
+            (*signs == signing).then(|| (at, filter.clone()))
         });
         wanted.collect::<Vec<_>>()
     };

@@ -14,11 +14,12 @@ use xds_api::envoy::extensions::filters::http::aws_request_signing::v3::AwsReque
 use xds_api::envoy::extensions::filters::http::credential_injector::v3::CredentialInjector;
 use xds_api::envoy::extensions::http::injected_credentials::generic::v3::Generic;
 
+use super::edits::SHARE_HEADER;
 use crate::engine::View;
 use crate::graph::{Role, Target, Verdict};
 use crate::names::SecretId;
 use crate::render::downstream_tls::sds;
-use crate::routing::Broken;
+use crate::routing::{Broken, exactly};
 
 /// What proves to a server who asks.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,8 @@ pub(crate) enum Credential {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AwsSigning {
     region: String,
+    /// The name that the server is asked by, which the signature covers; none where it is the one the client used.
+    host: Option<String>,
     source: AwsSource,
 }
 
@@ -98,7 +101,7 @@ pub(crate) fn of(backend: &ObjectId, view: &View<'_>) -> Result<Option<Credentia
             let Some(aws) = &spec.aws_credentials else {
                 return refuse(policy, "InvalidKind", "spec.awsCredentials is missing");
             };
-            Ok(Some(Credential::Aws(Box::new(signing(policy, aws, view)?))))
+            Ok(Some(Credential::Aws(Box::new(signing(policy, aws, backend, view)?))))
         }
         CredentialType::AzureCredentials | CredentialType::GCPCredentials => {
             refuse(policy, "UnsupportedValue", &unsupported(spec).unwrap_or_default())
@@ -138,20 +141,26 @@ fn secret(policy: &Object, path: &str, key: &str, view: &View<'_>) -> Result<Obj
     }
 }
 
-fn signing(policy: &Object, aws: &AwsCredentials, view: &View<'_>) -> Result<AwsSigning, Broken> {
+fn signing(policy: &Object, aws: &AwsCredentials, backend: &ObjectId, view: &View<'_>) -> Result<AwsSigning, Broken> {
     let region = aws.region.to_string();
+    let mut names = super::cluster::names(backend, view);
+    let host = names.pop_first();
+    if !names.is_empty() {
+        let message = format!("a signature covers the name of one host, and {backend} has several");
+        return refuse(policy, "UnsupportedValue", &message);
+    }
     if let Some(exchange) = &aws.oidc_exchange_token {
         let role = exchange.aws_role_arn.to_string();
-        return Ok(AwsSigning { region, source: AwsSource::WebIdentity { role } });
+        return Ok(AwsSigning { region, host, source: AwsSource::WebIdentity { role } });
     }
     let Some(file) = &aws.credentials_file else {
-        return Ok(AwsSigning { region, source: AwsSource::Surroundings });
+        return Ok(AwsSigning { region, host, source: AwsSource::Surroundings });
     };
     let id = secret(policy, "spec.awsCredentials.credentialsFile.secretRef", CREDENTIALS, view)?;
     let content = view.spec::<Secret>(&id).and_then(|secret| secret.get(CREDENTIALS)).unwrap_or_default();
     let source =
         AwsSource::File { secret: String::from_utf8_lossy(content).into_owned(), profile: file.profile.to_string() };
-    Ok(AwsSigning { region, source })
+    Ok(AwsSigning { region, host, source })
 }
 
 fn of_kgateway(backend: &ObjectId, view: &View<'_>) -> Result<Option<Credential>, Broken> {
@@ -191,8 +200,8 @@ impl Credential {
         }
     }
 
-    /// The filter that puts it in.
-    pub(crate) fn filter(&self) -> TypedExtensionConfig {
+    /// The filter that puts it in, for a server that is asked by a name where it has none of its own.
+    pub(crate) fn filter(&self, otherwise: &str) -> TypedExtensionConfig {
         match self {
             Self::Header { name, prefix, secret } => {
                 let generic = Generic {
@@ -212,13 +221,13 @@ impl Credential {
                     })),
                 }
             }
-            Self::Aws(signing) => signing.filter(),
+            Self::Aws(signing) => signing.filter(otherwise),
         }
     }
 }
 
 impl AwsSigning {
-    fn filter(&self) -> TypedExtensionConfig {
+    fn filter(&self, otherwise: &str) -> TypedExtensionConfig {
         let provider = match &self.source {
             AwsSource::Surroundings => None,
             AwsSource::File { secret, profile } => Some(AwsCredentialProvider {
@@ -245,7 +254,11 @@ impl AwsSigning {
             typed_config: Some(any(&AwsRequestSigning {
                 service_name: "bedrock".to_owned(),
                 region: self.region.clone(),
+                // The router writes the name only after the signature was made.
+                host_rewrite: self.host.as_deref().unwrap_or(otherwise).to_owned(),
                 credential_provider: provider,
+                // It is taken away after the signature was made.
+                match_excluded_headers: vec![exactly(SHARE_HEADER)],
                 ..AwsRequestSigning::default()
             })),
         }

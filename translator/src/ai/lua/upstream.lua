@@ -113,7 +113,8 @@ function envoy_on_request(h)
   end
   local share = headers:get('x-chancery-share') or '0'
   local path = kept.path or headers:get(':path')
-  for _, name in ipairs({ 'x-chancery-edits', 'x-chancery-share', 'x-chancery-api', 'x-chancery-scope', 'x-chancery-skip', 'x-ai-eg-model' }) do
+  -- The share is still looked at by what signs the request.
+  for _, name in ipairs({ 'x-chancery-edits', 'x-chancery-api', 'x-chancery-scope', 'x-chancery-skip', 'x-ai-eg-model' }) do
     headers:remove(name)
   end
   local set, removed, model, form = {}, {}, nil, nil
