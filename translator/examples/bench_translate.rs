@@ -14,7 +14,11 @@ use kinds::{Object, Parsed};
 use translator::{Change, Options, Translator};
 
 fn main() {
-    let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|size| size.parse().ok()).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let sizes: Vec<usize> = words.iter().filter_map(|size| size.parse().ok()).collect();
+    if words.iter().any(|word| word == "scratch") {
+        return sizes.into_iter().for_each(from_scratch);
+    }
     let sizes = if sizes.is_empty() { vec![1_000, 10_000, 50_000] } else { sizes };
     println!(
         "{:>8} {:>9} {:>10} {:>12} {:>10} | one change, us: {:>9} {:>9} {:>9} {:>9}",
@@ -61,6 +65,17 @@ fn main() {
                 costs[3] / base[3]
             ),
         }
+    }
+}
+
+/// The same translation several times over, for a profiler to look at.
+fn from_scratch(size: usize) {
+    let objects = parse(&generate(size));
+    for _ in 0..10 {
+        let begin = cpu();
+        let mut translator = Translator::new(Options::default());
+        black_box(translator.apply(objects.iter().cloned().map(Change::Put)));
+        println!("{size:>8} routes translated in {:.0} ms", millis(cpu() - begin));
     }
 }
 
