@@ -39,7 +39,7 @@ pub(crate) fn to_svg(graph: &Graph, focus: Option<&str>) -> Option<String> {
 impl Picture {
     fn of(graph: &Graph) -> Self {
         let nodes: Vec<(ObjectId, bool)> =
-            graph.nodes().into_iter().map(|node| (node.id.clone(), node.present)).collect();
+            graph.nodes().into_iter().map(|node| (node.id.clone(), node.present())).collect();
         let index: BTreeMap<&ObjectId, usize> = nodes.iter().enumerate().map(|(at, (id, _))| (id, at)).collect();
         let lines = graph.edges().into_iter().filter_map(|(source, edge)| {
             let Target::Object(target) = &edge.target else { return None };

@@ -67,7 +67,7 @@ pub(crate) fn evaluate(
         .map(|(index, reference)| {
             let cluster = resolve_backend(route, path.index(index).as_str(), reference, false, view).ok();
             let cluster = cluster.filter(|_| connections != Connections::Closed);
-            (cluster.map(|cluster| ClusterId { settings: policies.settings().cloned(), ..cluster }), reference.weight)
+            (cluster.map(|cluster| cluster.connected_as(policies.settings())), reference.weight)
         })
         .collect();
     let gateway = &listener.id.gateway;
@@ -84,11 +84,11 @@ pub(crate) fn evaluate(
 fn targets<'a>(listener: &PlannedListener, view: &View<'a>) -> BTreeMap<SmolStr, &'a Target> {
     let mut chosen: BTreeMap<SmolStr, &Target> = BTreeMap::new();
     for unit in view.demanders() {
-        let UnitId::Attached(_, at) = unit else { continue };
-        if *at != listener.id {
+        let UnitId::Attached(_, at) = unit.id else { continue };
+        if at != &listener.id {
             continue;
         }
-        let Some(rules) = view.made::<AttachedRules>(unit.clone()) else { continue };
+        let Some(rules) = view.made_by::<AttachedRules>(unit) else { continue };
         let Some(target) = &rules.l4 else { continue };
         for host in &rules.hostnames {
             let place = chosen.entry(host.clone()).or_insert(target);

@@ -20,6 +20,7 @@ mod patch;
 mod policy;
 mod render;
 mod routing;
+mod shared;
 mod status;
 
 pub use deployment::{DeployedPort, Deployment, Parameters};

@@ -9,15 +9,21 @@ use kinds::{Kind, ObjectId};
 use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::shared::Shared;
+
 /// Exact hostnames of a listener are spread over this many tables: about ten hosts share one at 10,000 hosts.
 const SHARDS: u64 = 1024;
 
 /// The cluster that does not exist. Envoy answers 500 for it: the share of a backend that cannot be resolved.
 pub const UNRESOLVED_CLUSTER: &str = "chancery/unresolved";
 
+pub(crate) type ListenerId = Shared<ListenerName>;
+pub(crate) type HcmId = Shared<HcmName>;
+pub(crate) type ClusterId = Shared<ClusterName>;
+
 /// A listener of a Gateway, which the Gateway itself or a ListenerSet declares.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ListenerId {
+pub(crate) struct ListenerName {
     pub gateway: ObjectId,
     pub owner: ObjectId,
     pub section: SmolStr,
@@ -25,14 +31,14 @@ pub(crate) struct ListenerId {
 
 /// What holds one set of route tables: all plain HTTP listeners of a port together, or one HTTPS listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct HcmId {
+pub(crate) struct HcmName {
     pub gateway: ObjectId,
     pub port: u16,
     /// The HTTPS listener; none for the plain HTTP listeners of the port.
     pub listener: Option<ListenerId>,
 }
 
-impl HcmId {
+impl HcmName {
     /// What tells the scopes of this one from those of the Gateway's others.
     #[must_use]
     pub(crate) fn scope_prefix(&self) -> String {
@@ -87,7 +93,7 @@ impl fmt::Display for Shard {
 
 /// A cluster: a backend, and everything that makes it a cluster of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ClusterId {
+pub(crate) struct ClusterName {
     pub backend: ObjectId,
     /// None where the backend itself says its ports.
     pub port: Option<u16>,
@@ -116,22 +122,36 @@ pub(crate) struct Member {
     pub weight: u32,
 }
 
-impl ClusterId {
+impl ClusterName {
+    pub(crate) fn of_backend(backend: ObjectId) -> Self {
+        Self { backend, port: None, http2: false, settings: None, form: Form::Plain }
+    }
+
     /// What calls of gRPC name as their authority: a cluster's own name is none, and strict servers refuse it.
     pub(crate) fn authority(&self) -> String {
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         format!("{}.{}{port}", self.backend.name, self.backend.namespace)
     }
+}
 
+impl ClusterId {
     /// A backend that says its ports itself.
     pub(crate) fn of_backend(backend: ObjectId) -> Self {
-        Self { backend, port: None, http2: false, settings: None, form: Form::Plain }
+        ClusterName::of_backend(backend).into()
     }
 
     /// Backends that take over from each other; none for an empty list.
     pub(crate) fn taking_over(members: Vec<Member>) -> Option<Self> {
         let backend = members.first()?.backend.clone();
-        Some(Self { form: Form::Takeover(members), ..Self::of_backend(backend) })
+        Some(ClusterName { form: Form::Takeover(members), ..ClusterName::of_backend(backend) }.into())
+    }
+
+    /// The same backend, reached as a policy says.
+    pub(crate) fn connected_as(self, settings: Option<&Settings>) -> Self {
+        match settings {
+            None => self,
+            Some(settings) => ClusterName { settings: Some(settings.clone()), ..ClusterName::clone(&self) }.into(),
+        }
     }
 }
 
@@ -238,7 +258,7 @@ impl fmt::Display for GuardId {
     }
 }
 
-impl fmt::Display for ClusterId {
+impl fmt::Display for ClusterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.backend.kind {
             Kind::Service => "service",

@@ -121,7 +121,7 @@ pub(crate) fn evaluate(
         }
         take(route, index, rule, &policies, &mut rules, &mut clusters, view);
     }
-    let hcm = listener.hcm();
+    let hcm = &listener.hcm;
     let mut demands = Vec::new();
     for host in &hostnames {
         let shard = Shard::of(host);
@@ -315,7 +315,7 @@ fn forwarding(
         let refused = answer("unresolved", 500, message, "server_error", "no_backend");
         return Route { r#match: route.r#match, name: route.name, ..refused };
     }
-    let cluster = |id: ClusterId| ClusterId { settings: policies.settings().cloned(), ..id };
+    let cluster = |id: ClusterId| id.connected_as(policies.settings());
     let priorities: BTreeSet<u32> = weighted.iter().map(|(priority, _, _)| *priority).collect();
     let takeover = priorities.len() > 1;
     let mut route = route;

@@ -65,9 +65,7 @@ const CREDENTIALS: &str = "credentials";
 /// The policy of a backend: the one that names it, the oldest of several, or else the one that it names itself.
 pub(crate) fn policy_of<'a>(backend: &ObjectId, view: &View<'a>) -> Option<&'a Object> {
     let mut policies: Vec<&Object> = view
-        .referrers(backend, Role::PolicyTarget)
-        .iter()
-        .filter(|id| id.kind == Kind::BackendSecurityPolicy)
+        .referrers_of(backend, Role::PolicyTarget, Kind::BackendSecurityPolicy)
         .filter_map(|id| view.object(id))
         .map(AsRef::as_ref)
         .collect();

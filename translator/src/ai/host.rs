@@ -34,7 +34,7 @@ pub(crate) fn evaluate(hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> Outcome 
     let mut any = Vec::new();
     let mut guards = BTreeMap::new();
     for unit in view.demanders() {
-        let Some(ai) = view.made::<AttachedRules>(unit.clone()).and_then(|rules| rules.ai.as_ref()) else { continue };
+        let Some(ai) = view.made_by::<AttachedRules>(unit).and_then(|rules| rules.ai.as_ref()) else { continue };
         any.extend(ai.any.iter().cloned());
         if guards.is_empty() {
             guards.clone_from(&ai.guards);
@@ -56,7 +56,7 @@ pub(crate) fn evaluate(hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> Outcome 
 pub(crate) fn evaluate_list(view: &View<'_>) -> Outcome {
     let mut all: BTreeMap<SmolStr, Listed> = BTreeMap::new();
     for unit in view.demanders() {
-        let Some(ai) = view.made::<AttachedRules>(unit.clone()).and_then(|rules| rules.ai.as_ref()) else { continue };
+        let Some(ai) = view.made_by::<AttachedRules>(unit).and_then(|rules| rules.ai.as_ref()) else { continue };
         for listed in &ai.listed {
             all.entry(listed.model.clone()).or_insert_with(|| listed.clone());
         }

@@ -40,7 +40,7 @@ use xds_api::google::protobuf::Any;
 use crate::PickerBodies;
 use crate::engine::View;
 use crate::graph::{Role, Target, Verdict};
-use crate::names::{ClusterId, Form};
+use crate::names::{ClusterId, ClusterName, Form};
 use crate::render::build::{duration, seconds, socket, uint32};
 use crate::render::cluster::least_request;
 use crate::render::endpoints::{Zones, at};
@@ -132,8 +132,9 @@ pub(crate) fn picker(pool: &ObjectId, view: &View<'_>) -> Result<Option<(Cluster
         _ => return Ok(None),
     };
     let Some(port) = port else { return broken(format!("{pool}: a reference to endpoint picker {name} needs a port")) };
-    let cluster = ClusterId { port: Some(*port), http2: true, form: Form::Picker, ..ClusterId::of_backend(id.clone()) };
-    Ok(Some((cluster, *failure_mode)))
+    let cluster =
+        ClusterName { port: Some(*port), http2: true, form: Form::Picker, ..ClusterName::of_backend(id.clone()) };
+    Ok(Some((cluster.into(), *failure_mode)))
 }
 
 /// How the picker of a pool takes bodies.

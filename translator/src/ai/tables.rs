@@ -135,7 +135,7 @@ pub(crate) fn evaluate_table(hcm: &HcmId, host: &str, model: &ModelKey, view: &V
 fn named(models: &HostModels, model: &SmolStr, view: &View<'_>) -> Vec<Bytes> {
     let mut routes: Vec<&AiRoute> = models.any.iter().filter(|route| route.model.may_be(model)).collect();
     for unit in view.demanders() {
-        let Some(rules) = view.made::<AttachedRules>(unit.clone()) else { continue };
+        let Some(rules) = view.made_by::<AttachedRules>(unit) else { continue };
         let Some(ai) = &rules.ai else { continue };
         routes.extend(ai.by_model.get(model).into_iter().flatten());
     }

@@ -6,7 +6,7 @@ use kinds::{FieldPath, Kind, Object, ObjectId};
 use super::plan::PlannedListener;
 use crate::engine::{PortId, View};
 use crate::graph::{Target, Verdict};
-use crate::names::{ListenerId, SecretId};
+use crate::names::{HcmName, ListenerId, ListenerName, SecretId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -90,7 +90,11 @@ pub(crate) fn plan(
     view: &View<'_>,
 ) -> PlannedListener {
     let protocol = Protocol::of(written);
-    let id = ListenerId { gateway: gateway.id.clone(), owner: owner.clone(), section: written.name.as_str().into() };
+    let id: ListenerId =
+        ListenerName { gateway: gateway.id.clone(), owner: owner.clone(), section: written.name.as_str().into() }
+            .into();
+    let of_its_own = (protocol == Protocol::Https).then(|| id.clone());
+    let hcm = HcmName { gateway: gateway.id.clone(), port: written.port, listener: of_its_own }.into();
     let mut problems = Vec::new();
     if protocol == Protocol::Unknown {
         let message = format!("protocol {} is not one of HTTP, HTTPS, TLS, TCP, UDP", written.protocol);
@@ -103,6 +107,7 @@ pub(crate) fn plan(
         if protocol.terminates_tls() { client_validation(gateway, written.port, view, &mut problems) } else { None };
     PlannedListener {
         id,
+        hcm,
         port: PortId { number: written.port, udp: protocol == Protocol::Udp },
         hostname: written.hostname.as_ref().map(|hostname| hostname.as_str().into()),
         protocol,

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlannedListener {
     pub id: ListenerId,
+    /// What holds its route tables, if it has any.
+    pub hcm: HcmId,
     /// Where it is written.
     pub path: FieldPath,
     pub port: PortId,
@@ -52,11 +54,6 @@ impl PlannedListener {
     pub(crate) fn waits(&self) -> bool {
         self.problems.iter().all(|problem| problem.condition == "ResolvedRefs")
     }
-
-    pub(crate) fn hcm(&self) -> HcmId {
-        let listener = (self.protocol == Protocol::Https).then(|| self.id.clone());
-        HcmId { gateway: self.id.gateway.clone(), port: self.port.number, listener }
-    }
 }
 
 impl Plan {
@@ -66,7 +63,7 @@ impl Plan {
 
     /// The listeners that share one set of route tables.
     pub(crate) fn of_hcm<'a>(&'a self, hcm: &'a HcmId) -> impl Iterator<Item = &'a PlannedListener> {
-        self.usable_http().filter(|listener| listener.hcm() == *hcm)
+        self.usable_http().filter(|listener| listener.hcm == *hcm)
     }
 
     fn usable_http(&self) -> impl Iterator<Item = &PlannedListener> {
@@ -123,7 +120,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
     for listener in plan.listeners.iter().filter(|listener| listener.usable()) {
         demands.push(UnitId::Port(gateway.clone(), listener.port));
     }
-    let hcms: BTreeSet<HcmId> = plan.usable_http().map(PlannedListener::hcm).collect();
+    let hcms: BTreeSet<HcmId> = plan.usable_http().map(|listener| listener.hcm.clone()).collect();
     if !hcms.is_empty() {
         // They are there before any route needs them, so that a first policy changes no listener.
         demands.extend(GuardSort::ALL.map(|sort| UnitId::Guards(gateway.clone(), sort)));
@@ -166,9 +163,9 @@ fn written_listeners<'a>(
     let path = |index| FieldPath::from("spec.listeners").index(index);
     let own = spec.listeners.iter().enumerate().map(|(index, l)| (gateway.id.clone(), l, path(index)));
     let mut all: Vec<_> = own.collect();
-    let mut sets = view.referrers_of(&gateway.id, Role::Parent, Kind::ListenerSet);
-    sets.retain(|id| super::listener_set::allowed(gateway, spec, id, view));
-    let mut sets: Vec<&Object> = sets.iter().filter_map(|id| view.object(id)).map(AsRef::as_ref).collect();
+    let sets = view.referrers_of(&gateway.id, Role::Parent, Kind::ListenerSet);
+    let sets = sets.filter(|id| super::listener_set::allowed(gateway, spec, id, view));
+    let mut sets: Vec<&Object> = sets.filter_map(|id| view.object(id)).map(AsRef::as_ref).collect();
     sets.sort_by(|a, b| a.age_order().cmp(&b.age_order()));
     for set in sets {
         let Some(spec) = set.spec::<ListenerSetSpec>() else { continue };

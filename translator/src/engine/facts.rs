@@ -2,119 +2,116 @@
 //!
 //! Invariant: a unit's result depends on nothing but the facts it recorded, so that re-running the readers of a changed
 //! fact is enough for the incremental result to equal the one from scratch.
+//!
+//! Facts are numbers. The readers of a fact stand with what it is about: in a node of the graph, or in a unit. So a fact
+//! that nobody reads costs nothing, and is forgotten with what it is about.
 
-use std::hash::BuildHasher;
-
-use hashbrown::HashTable;
 use kinds::{Kind, ObjectId};
-use rustc_hash::FxBuildHasher;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::unit::UnitId;
-use crate::graph::Role;
+use crate::graph::{ObjectIndex, Role};
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fact {
     /// The content of an object, or its absence.
-    Object(ObjectId),
+    Object(ObjectIndex),
     /// The references that an object makes, with their verdicts.
-    Outgoing(ObjectId),
+    Outgoing(ObjectIndex),
     /// Which objects refer to an object in a role.
-    Incoming(ObjectId, Role),
-    /// What a unit made.
-    Product(UnitId),
+    Incoming(ObjectIndex, Role),
     /// Which objects of a kind there are, in a namespace or in all of them.
-    Members(Kind, Option<SmolStr>),
+    Members(ListIndex),
+    /// What a unit made.
+    Product(UnitIndex),
     /// Which units ask for a unit.
-    Demanders(UnitId),
+    Demanders(UnitIndex),
+}
+
+/// A fact about something that has no number, because it is not there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Absent {
+    Object(AbsentObject),
+    Unit(UnitId),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum AbsentObject {
+    Content(ObjectId),
+    Outgoing(ObjectId),
+    Incoming(ObjectId, Role),
+    Members(Kind, Option<SmolStr>),
 }
 
 /// The index of a unit in the engine's table.
 pub(crate) type UnitIndex = u32;
-pub(crate) type FactIndex = u32;
+/// The index of a list of objects.
+pub(crate) type ListIndex = u32;
 
-/// Facts by number, and the units that read each. A fact that nobody reads any more is forgotten: names come and go.
+/// Units, sorted. Most facts have one or two readers, and those with thousands get them in order.
 #[derive(Debug, Default)]
-pub(crate) struct Readers {
-    entries: Vec<Entry>,
-    free: Vec<FactIndex>,
-    /// Numbers by the hash of their facts.
-    numbers: HashTable<FactIndex>,
-}
+pub(crate) struct UnitSet(SmallVec<[UnitIndex; 4]>);
 
-#[derive(Debug)]
-struct Entry {
-    fact: Fact,
-    hash: u64,
-    /// Sorted. Most facts have one or two readers, and those with thousands get them in order.
-    readers: Vec<UnitIndex>,
-}
-
-impl Readers {
-    pub(crate) fn of(&self, fact: &Fact) -> impl Iterator<Item = UnitIndex> + '_ {
-        let number = self.numbers.find(hash(fact), |number| self.entries[*number as usize].fact == *fact);
-        let entry = number.map(|number| &self.entries[*number as usize]);
-        entry.into_iter().flat_map(|entry| entry.readers.iter().copied())
+impl UnitSet {
+    /// False when it was in already.
+    pub(crate) fn insert(&mut self, unit: UnitIndex) -> bool {
+        if self.0.last().is_none_or(|last| *last < unit) {
+            self.0.push(unit);
+            return true;
+        }
+        let place = self.0.binary_search(&unit);
+        if let Err(at) = place {
+            self.0.insert(at, unit);
+        }
+        place.is_err()
     }
 
-    /// Replaces what a unit read last time by what it read now.
-    pub(crate) fn update(&mut self, unit: UnitIndex, before: &mut Vec<FactIndex>, now: Vec<Fact>) {
-        let mut numbers: Vec<FactIndex> = now.into_iter().map(|fact| self.number(fact)).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        if *before == numbers {
-            return;
+    /// False when it was not in.
+    pub(crate) fn remove(&mut self, unit: UnitIndex) -> bool {
+        let place = self.0.binary_search(&unit);
+        if let Ok(at) = place {
+            self.0.remove(at);
         }
-        for number in numbers.iter().filter(|number| before.binary_search(number).is_err()) {
-            let readers = &mut self.entries[*number as usize].readers;
-            if let Err(at) = readers.binary_search(&unit) {
-                readers.insert(at, unit);
-            }
-        }
-        for number in before.iter().filter(|number| numbers.binary_search(number).is_err()) {
-            let readers = &mut self.entries[*number as usize].readers;
-            if let Ok(at) = readers.binary_search(&unit) {
-                readers.remove(at);
-            }
-            if readers.is_empty() {
-                self.forget(*number);
-            }
-        }
-        *before = numbers;
+        place.is_ok()
     }
 
-    fn number(&mut self, fact: Fact) -> FactIndex {
-        let hash = hash(&fact);
-        if let Some(number) = self.numbers.find(hash, |number| self.entries[*number as usize].fact == fact) {
-            return *number;
-        }
-        let entry = Entry { fact, hash, readers: Vec::new() };
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.entries[number as usize] = entry;
-                number
-            }
-            None => {
-                self.entries.push(entry);
-                FactIndex::try_from(self.entries.len() - 1).unwrap_or(FactIndex::MAX)
-            }
-        };
-        let entries = &self.entries;
-        self.numbers.insert_unique(hash, number, |number| entries[*number as usize].hash);
-        number
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    fn forget(&mut self, number: FactIndex) {
-        let hash = self.entries[number as usize].hash;
-        if let Ok(found) = self.numbers.find_entry(hash, |other| *other == number) {
-            found.remove();
-            self.free.push(number);
-        }
+    pub(crate) fn as_slice(&self) -> &[UnitIndex] {
+        &self.0
     }
 }
 
-fn hash(fact: &Fact) -> u64 {
-    FxBuildHasher.hash_one(fact)
+/// Lists of the objects of a kind, in a namespace or in all of them, that somebody looked at. They are few.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    numbers: FxHashMap<(Kind, Option<SmolStr>), ListIndex>,
+    readers: Vec<UnitSet>,
+}
+
+impl Lists {
+    pub(crate) fn find(&self, kind: Kind, namespace: Option<&SmolStr>) -> Option<ListIndex> {
+        self.numbers.get(&(kind, namespace.cloned())).copied()
+    }
+
+    pub(crate) fn number(&mut self, kind: Kind, namespace: Option<SmolStr>) -> ListIndex {
+        *self.numbers.entry((kind, namespace)).or_insert_with(|| {
+            self.readers.push(UnitSet::default());
+            ListIndex::try_from(self.readers.len() - 1).unwrap_or(ListIndex::MAX)
+        })
+    }
+
+    pub(crate) fn readers(&self, list: ListIndex) -> Option<&UnitSet> {
+        self.readers.get(list as usize)
+    }
+
+    pub(crate) fn readers_mut(&mut self, list: ListIndex) -> Option<&mut UnitSet> {
+        self.readers.get_mut(list as usize)
+    }
 }
 
 #[cfg(test)]
@@ -122,20 +119,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn facts_that_nobody_reads_are_forgotten() {
-        let mut readers = Readers::default();
-        let fact = |name: &str| Fact::Object(ObjectId::new(Kind::Service, "default", name));
-        let mut first = Vec::new();
-        let mut second = Vec::new();
-        readers.update(1, &mut first, vec![fact("a"), fact("b"), fact("a")]);
-        readers.update(2, &mut second, vec![fact("b")]);
-        readers.update(1, &mut first, vec![fact("c")]);
-        assert_eq!(readers.of(&fact("a")).count(), 0);
-        assert_eq!(readers.of(&fact("b")).collect::<Vec<_>>(), [2]);
-        assert_eq!(readers.of(&fact("c")).collect::<Vec<_>>(), [1]);
-        for round in 0..100 {
-            readers.update(2, &mut second, vec![fact(&round.to_string())]);
+    fn sets_are_sorted_and_without_repetitions() {
+        let mut set = UnitSet::default();
+        for unit in [3, 1, 7, 1, 5, 7, 3, 9, 0] {
+            set.insert(unit);
         }
-        assert!(readers.entries.len() < 6, "{}", readers.entries.len());
+        assert_eq!(set.as_slice(), [0, 1, 3, 5, 7, 9]);
+        assert!(!set.insert(5));
+        assert!(set.remove(5));
+        assert!(!set.remove(6));
+        assert_eq!(set.as_slice(), [0, 1, 3, 7, 9]);
     }
 }

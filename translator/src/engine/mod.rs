@@ -14,17 +14,20 @@ mod unit;
 mod view;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use kinds::{Diagnostic, Object, ObjectId};
-use rustc_hash::FxHashMap;
+use rustc_hash::FxBuildHasher;
 
-pub(crate) use facts::Fact;
-use facts::{FactIndex, Readers, UnitIndex};
+use facts::{Absent, UnitIndex};
+pub(crate) use facts::{Fact, UnitSet};
 pub(crate) use product::{Made, Outcome, Product};
 pub(crate) use unit::{PortId, UnitId};
-pub(crate) use view::View;
+use view::Reads;
+pub(crate) use view::{Demander, View};
 pub(crate) use world::World;
 
 use output::Collector;
@@ -46,89 +49,134 @@ pub struct Translator {
     options: Options,
     world: World,
     units: Units,
-    readers: Readers,
-    /// Units to run, by stage.
-    pending: Vec<BTreeSet<UnitIndex>>,
+    /// Units to run, by stage. Those that left meanwhile, or ran already, are passed over.
+    pending: Vec<Vec<UnitIndex>>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Units {
-    by_id: FxHashMap<UnitId, UnitIndex>,
-    states: Vec<Option<UnitState>>,
+    /// Numbers, each with the hash of its unit.
+    numbers: HashTable<(u64, UnitIndex)>,
+    states: Vec<Option<Box<UnitState>>>,
     free: Vec<UnitIndex>,
 }
 
+/// A unit, or the place of one that somebody looked for.
 #[derive(Debug)]
 struct UnitState {
     id: UnitId,
+    hash: u64,
     rooted: bool,
+    pending: bool,
     product: Product,
-    reads: Vec<FactIndex>,
+    reads: Vec<Fact>,
     demands: Vec<UnitIndex>,
-    demanders: BTreeSet<UnitIndex>,
+    demanders: UnitSet,
+    product_readers: UnitSet,
+    demander_readers: UnitSet,
     diagnostics: Vec<Diagnostic>,
+}
+
+impl UnitState {
+    fn alive(&self) -> bool {
+        self.rooted || !self.demanders.is_empty()
+    }
+
+    fn needed(&self) -> bool {
+        self.alive() || self.pending || !self.product_readers.is_empty() || !self.demander_readers.is_empty()
+    }
 }
 
 impl Units {
     fn state(&self, index: UnitIndex) -> Option<&UnitState> {
-        self.states.get(index as usize).and_then(Option::as_ref)
+        self.states.get(index as usize)?.as_deref()
     }
 
     fn state_mut(&mut self, index: UnitIndex) -> Option<&mut UnitState> {
-        self.states.get_mut(index as usize).and_then(Option::as_mut)
+        self.states.get_mut(index as usize)?.as_deref_mut()
     }
 
-    fn find(&self, id: &UnitId) -> Option<&UnitState> {
-        self.by_id.get(id).and_then(|index| self.state(*index))
+    fn number(&self, id: &UnitId) -> Option<UnitIndex> {
+        let hash = FxBuildHasher.hash_one(id);
+        let same = |(other, index): &(u64, UnitIndex)| {
+            *other == hash && self.state(*index).is_some_and(|state| state.id == *id)
+        };
+        self.numbers.find(hash, same).map(|(_, index)| *index)
     }
 
-    fn product(&self, id: &UnitId) -> Option<&Product> {
-        self.find(id).map(|state| &state.product)
+    /// What a unit made, if there is a place for it.
+    fn product(&self, id: &UnitId) -> Option<(UnitIndex, &Product)> {
+        let index = self.number(id)?;
+        Some((index, self.product_at(index)?))
     }
 
-    fn demanders(&self, id: &UnitId) -> Vec<&UnitId> {
-        let demanders = self.find(id).into_iter().flat_map(|state| &state.demanders);
-        let mut ids: Vec<_> = demanders.filter_map(|index| self.state(*index)).map(|state| &state.id).collect();
-        ids.sort_unstable();
-        ids
+    fn product_at(&self, index: UnitIndex) -> Option<&Product> {
+        self.state(index).map(|state| &state.product)
     }
 
-    fn demander_count(&self, id: &UnitId) -> usize {
-        self.find(id).map_or(0, |state| state.demanders.len())
+    fn demanders(&self, index: UnitIndex) -> Vec<Demander<'_>> {
+        let indexes = self.state(index).map(|state| state.demanders.as_slice()).unwrap_or_default();
+        let demanders =
+            indexes.iter().filter_map(|index| Some(Demander { id: &self.state(*index)?.id, index: *index }));
+        let mut demanders: Vec<_> = demanders.collect();
+        demanders.sort_unstable_by(|a, b| a.id.cmp(b.id));
+        demanders
     }
 
-    /// The unit's index; true when it is new.
-    fn ensure(&mut self, id: UnitId) -> (UnitIndex, bool) {
-        if let Some(index) = self.by_id.get(&id) {
-            return (*index, false);
+    fn demander_count(&self, index: UnitIndex) -> usize {
+        self.state(index).map_or(0, |state| state.demanders.as_slice().len())
+    }
+
+    /// The unit's place, made where there was none.
+    fn place(&mut self, id: UnitId) -> UnitIndex {
+        let hash = FxBuildHasher.hash_one(&id);
+        let states = &self.states;
+        let same = |(other, index): &(u64, UnitIndex)| {
+            *other == hash && states[*index as usize].as_ref().is_some_and(|state| state.id == id)
+        };
+        if let Some((_, index)) = self.numbers.find(hash, same) {
+            return *index;
         }
         let index = self.free.pop().unwrap_or_else(|| {
             self.states.push(None);
             UnitIndex::try_from(self.states.len() - 1).unwrap_or(UnitIndex::MAX)
         });
-        self.by_id.insert(id.clone(), index);
-        self.states[index as usize] = Some(UnitState {
+        self.numbers.insert_unique(hash, (hash, index), |(hash, _)| *hash);
+        self.states[index as usize] = Some(Box::new(UnitState {
             id,
+            hash,
             rooted: false,
+            pending: false,
             product: Product::Nothing,
             reads: Vec::new(),
             demands: Vec::new(),
-            demanders: BTreeSet::new(),
+            demanders: UnitSet::default(),
+            product_readers: UnitSet::default(),
+            demander_readers: UnitSet::default(),
             diagnostics: Vec::new(),
-        });
-        (index, true)
+        }));
+        index
+    }
+
+    fn forget_if_unneeded(&mut self, index: UnitIndex) {
+        let Some(hash) = self.state(index).filter(|state| !state.needed()).map(|state| state.hash) else { return };
+        if let Ok(found) = self.numbers.find_entry(hash, |(_, other)| *other == index) {
+            found.remove();
+        }
+        self.states[index as usize] = None;
+        self.free.push(index);
     }
 
     fn iter(&self) -> impl Iterator<Item = &UnitState> {
-        self.states.iter().flatten()
+        self.states.iter().flatten().map(AsRef::as_ref)
     }
 }
 
 impl Translator {
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let pending = vec![BTreeSet::new(); UnitId::STAGES];
-        Self { options, world: World::default(), units: Units::default(), readers: Readers::default(), pending }
+        let pending = vec![Vec::new(); UnitId::STAGES];
+        Self { options, world: World::default(), units: Units::default(), pending }
     }
 
     /// Takes changes in and says what they change on the wire and in statuses. Cost follows the changes.
@@ -148,121 +196,183 @@ impl Translator {
                     id
                 }
             };
-            let exists = self.world.get(&id).is_some();
+            let exists = self.world.contains(&id);
             for unit in unit::rooted_in(&id) {
                 self.set_rooted(unit, exists);
             }
         }
-        for fact in &changed {
+        for fact in changed {
             self.mark_readers(fact);
         }
         let mut collector = Collector::default();
         for stage in 0..UnitId::STAGES {
-            while let Some(index) = self.pending[stage].pop_first() {
-                self.run(index, &mut collector);
+            // A unit asks only for units of later stages, and changes what only those read.
+            for index in std::mem::take(&mut self.pending[stage]) {
+                let due = self.units.state_mut(index).filter(|state| state.pending && state.id.stage() == stage);
+                if let Some(state) = due {
+                    state.pending = false;
+                    self.run(index, &mut collector);
+                }
             }
         }
         collector.finish()
     }
 
     fn set_rooted(&mut self, id: UnitId, rooted: bool) {
-        if !rooted && !self.units.by_id.contains_key(&id) {
+        if !rooted && self.units.number(&id).is_none() {
             return;
         }
-        let (index, new) = self.units.ensure(id);
-        if let Some(state) = self.units.state_mut(index) {
-            let changed = state.rooted != rooted;
+        let index = self.units.place(id);
+        if let Some(state) = self.units.state_mut(index).filter(|state| state.rooted != rooted) {
             state.rooted = rooted;
-            if changed || new {
-                let stage = state.id.stage();
-                self.pending[stage].insert(index);
-            }
+            self.mark(index);
+        }
+    }
+
+    fn mark(&mut self, index: UnitIndex) {
+        let Some(state) = self.units.state_mut(index) else { return };
+        if !state.pending {
+            state.pending = true;
+            self.pending[state.id.stage()].push(index);
         }
     }
 
     /// Units that found something about an object say where it stands now.
     fn mark_finders(&mut self, id: &ObjectId) {
-        for index in self.readers.of(&Fact::Object(id.clone())) {
-            if let Some(state) = self.units.state(index).filter(|state| !state.diagnostics.is_empty()) {
-                self.pending[state.id.stage()].insert(index);
-            }
+        let Some(object) = self.world.graph.index(id) else { return };
+        let readers = self.readers(Fact::Object(object)).map(UnitSet::as_slice).unwrap_or_default();
+        let found = |index: &UnitIndex| self.units.state(*index).is_some_and(|state| !state.diagnostics.is_empty());
+        for index in readers.iter().copied().filter(found).collect::<Vec<_>>() {
+            self.mark(index);
         }
     }
 
-    fn mark_readers(&mut self, fact: &Fact) {
-        for index in self.readers.of(fact) {
-            if let Some(state) = self.units.state(index) {
-                self.pending[state.id.stage()].insert(index);
+    fn readers(&self, fact: Fact) -> Option<&UnitSet> {
+        match fact {
+            Fact::Product(unit) => Some(&self.units.state(unit)?.product_readers),
+            Fact::Demanders(unit) => Some(&self.units.state(unit)?.demander_readers),
+            Fact::Members(list) => self.world.lists.readers(list),
+            Fact::Object(_) | Fact::Outgoing(_) | Fact::Incoming(..) => self.world.graph.readers(fact),
+        }
+    }
+
+    fn readers_mut(&mut self, fact: Fact) -> Option<&mut UnitSet> {
+        match fact {
+            Fact::Product(unit) => Some(&mut self.units.state_mut(unit)?.product_readers),
+            Fact::Demanders(unit) => Some(&mut self.units.state_mut(unit)?.demander_readers),
+            Fact::Members(list) => self.world.lists.readers_mut(list),
+            Fact::Object(_) | Fact::Outgoing(_) | Fact::Incoming(..) => self.world.graph.readers_mut(fact),
+        }
+    }
+
+    fn mark_readers(&mut self, fact: Fact) {
+        let count = self.readers(fact).map_or(0, |readers| readers.as_slice().len());
+        for at in 0..count {
+            if let Some(index) = self.readers(fact).and_then(|readers| readers.as_slice().get(at)).copied() {
+                self.mark(index);
             }
         }
     }
 
     fn run(&mut self, index: UnitIndex, collector: &mut Collector) {
         let Some(state) = self.units.state(index) else { return };
-        let id = state.id.clone();
-        let alive = state.rooted || !state.demanders.is_empty();
-        let (outcome, reads) = if alive {
-            let view = View::new(&self.options, &self.world, &self.units, &id);
-            let outcome = crate::evaluate(&id, &view);
+        let (outcome, reads) = if state.alive() {
+            let view = View::new(&self.options, &self.world, &self.units, (index, &state.id));
+            let outcome = crate::evaluate(&state.id, &view);
             (outcome, view.into_reads())
         } else {
-            (Outcome::default(), Vec::new())
+            (Outcome::default(), Reads::default())
         };
         let Outcome { product, demands, diagnostics } = outcome;
-        self.set_demands(index, &id, demands);
+        self.set_demands(index, demands);
+        self.set_reads(index, reads);
         let Some(state) = self.units.state_mut(index) else { return };
-        self.readers.update(index, &mut state.reads, reads);
         if state.diagnostics != diagnostics {
             state.diagnostics = diagnostics;
             collector.diagnostics_changed();
         }
         if state.product != product {
-            collector.changed(&id, &state.product, &product);
+            collector.changed(&state.id, &state.product, &product);
             state.product = product;
-            self.mark_readers(&Fact::Product(id.clone()));
+            self.mark_readers(Fact::Product(index));
         }
-        if !alive {
-            self.units.by_id.remove(&id);
-            self.units.states[index as usize] = None;
-            self.units.free.push(index);
+        self.units.forget_if_unneeded(index);
+    }
+
+    /// Replaces what a unit read last time by what it read now.
+    fn set_reads(&mut self, unit: UnitIndex, reads: Reads) {
+        let Reads { facts: mut now, absent } = reads;
+        for absent in absent {
+            now.push(match absent {
+                Absent::Unit(unit) => Fact::Product(self.units.place(unit)),
+                Absent::Object(object) => self.world.number(object),
+            });
+        }
+        now.sort_unstable();
+        now.dedup();
+        let Some(state) = self.units.state_mut(unit) else { return };
+        if state.reads == now {
+            return;
+        }
+        now.shrink_to_fit();
+        let before = std::mem::replace(&mut state.reads, now.clone());
+        for fact in now.iter().filter(|fact| before.binary_search(fact).is_err()) {
+            if let Some(readers) = self.readers_mut(*fact) {
+                readers.insert(unit);
+            }
+        }
+        for fact in before.iter().filter(|fact| now.binary_search(fact).is_err()) {
+            self.unread(unit, *fact);
+        }
+    }
+
+    fn unread(&mut self, unit: UnitIndex, fact: Fact) {
+        let Some(readers) = self.readers_mut(fact) else { return };
+        readers.remove(unit);
+        if !readers.is_empty() {
+            return;
+        }
+        match fact {
+            Fact::Object(object) | Fact::Outgoing(object) | Fact::Incoming(object, _) => {
+                self.world.graph.forget_if_unneeded(object);
+            }
+            Fact::Product(other) | Fact::Demanders(other) if other != unit => self.units.forget_if_unneeded(other),
+            Fact::Product(_) | Fact::Demanders(_) | Fact::Members(_) => {}
         }
     }
 
     /// Asks for the units it now needs, and no longer for the others.
-    fn set_demands(&mut self, index: UnitIndex, id: &UnitId, demands: Vec<UnitId>) {
-        let stage = id.stage();
+    fn set_demands(&mut self, index: UnitIndex, demands: Vec<UnitId>) {
         let mut now: Vec<UnitIndex> = Vec::with_capacity(demands.len());
         for unit in demands {
-            debug_assert!(unit.stage() > stage, "{id:?} asks for {unit:?}");
-            let (other, new) = self.units.ensure(unit);
-            if new && let Some(state) = self.units.state(other) {
-                self.pending[state.id.stage()].insert(other);
-            }
-            now.push(other);
+            debug_assert!(self.units.state(index).is_some_and(|state| unit.stage() > state.id.stage()), "{unit:?}");
+            now.push(self.units.place(unit));
         }
         now.sort_unstable();
         now.dedup();
         let Some(state) = self.units.state_mut(index) else { return };
-        let before = std::mem::replace(&mut state.demands, now.clone());
-        if before == now {
+        if state.demands == now {
             return;
         }
-        for other in before.iter().filter(|other| now.binary_search(other).is_err()) {
-            self.demanders_changed(*other, |demanders| demanders.remove(&index));
+        let before = std::mem::replace(&mut state.demands, now.clone());
+        for other in before.into_iter().filter(|other| now.binary_search(other).is_err()) {
+            self.demanders_changed(other, |demanders| demanders.remove(index));
         }
-        for other in now.iter().filter(|other| before.binary_search(other).is_err()) {
-            self.demanders_changed(*other, |demanders| demanders.insert(index));
+        for other in now {
+            self.demanders_changed(other, |demanders| demanders.insert(index));
         }
     }
 
-    fn demanders_changed(&mut self, index: UnitIndex, edit: impl FnOnce(&mut BTreeSet<UnitIndex>) -> bool) {
+    fn demanders_changed(&mut self, index: UnitIndex, edit: impl FnOnce(&mut UnitSet) -> bool) {
         let Some(state) = self.units.state_mut(index) else { return };
-        edit(&mut state.demanders);
-        let id = state.id.clone();
-        if state.demanders.is_empty() && !state.rooted {
-            self.pending[id.stage()].insert(index);
+        let alive = state.alive();
+        if !edit(&mut state.demanders) {
+            return;
         }
-        self.mark_readers(&Fact::Demanders(id));
+        if state.alive() != alive {
+            self.mark(index);
+        }
+        self.mark_readers(Fact::Demanders(index));
     }
 
     /// Every finding, sorted by place.
@@ -292,7 +402,7 @@ impl Translator {
     #[must_use]
     pub fn limits(&self) -> Vec<xds_api::Resource> {
         match self.units.product(&UnitId::LimitDomain) {
-            Some(Product::Resource(config)) => vec![config.clone()],
+            Some((_, Product::Resource(config))) => vec![config.clone()],
             _ => Vec::new(),
         }
     }
@@ -300,8 +410,9 @@ impl Translator {
     /// The rules that the rate limit service counts for.
     #[must_use]
     pub fn limit_rules(&self) -> Vec<LimitRule> {
-        let policies = self.units.demanders(&UnitId::LimitDomain);
-        crate::policy::limits::told(policies.into_iter().filter_map(|unit| self.units.product(unit)))
+        let domain = self.units.number(&UnitId::LimitDomain);
+        let policies = domain.map(|domain| self.units.demanders(domain)).unwrap_or_default();
+        crate::policy::limits::told(policies.into_iter().filter_map(|policy| self.units.product_at(policy.index)))
     }
 
     #[must_use]

@@ -10,7 +10,7 @@ impl Graph {
     pub fn to_dot(&self) -> String {
         let mut dot = String::from("digraph chancery {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
         for node in self.nodes() {
-            let style = if node.present { "" } else { ", style=dashed, color=red" };
+            let style = if node.present() { "" } else { ", style=dashed, color=red" };
             let id = &node.id;
             let label = format!("{}\\n{}/{}", id.kind, id.namespace, id.name);
             let _ = writeln!(dot, "  \"{id}\" [label=\"{label}\"{style}];");

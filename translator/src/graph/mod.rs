@@ -19,20 +19,77 @@ use std::sync::Arc;
 use kinds::{Kind, Object, ObjectId};
 use petgraph::Direction;
 use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
-use petgraph::visit::EdgeRef;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-use crate::engine::Fact;
+use crate::engine::{Fact, UnitSet};
 use grants::Grants;
 use reference::Reference;
 pub use reference::{Role, Target};
+
+pub(crate) type ObjectIndex = NodeIndex;
 
 /// An object, or the place of one that is missing.
 #[derive(Debug)]
 pub struct Node {
     pub id: ObjectId,
-    pub present: bool,
+    object: Option<Arc<Object>>,
+    /// The references that it makes, in the order in which it makes them.
+    outgoing: Vec<EdgeIndex>,
+    /// Who refers to it, in each role: a Gateway's routes are not to be gone through for its policies.
+    referrers: SmallVec<[(Role, Referrers); 1]>,
+    content_readers: UnitSet,
+    outgoing_readers: UnitSet,
+}
+
+/// The objects that refer to one in a role, and how often.
+#[derive(Debug, Default)]
+struct Referrers {
+    sources: BTreeMap<ObjectId, u32>,
+    readers: UnitSet,
+}
+
+impl Node {
+    fn new(id: ObjectId) -> Self {
+        Self {
+            id,
+            object: None,
+            outgoing: Vec::new(),
+            referrers: SmallVec::new(),
+            content_readers: UnitSet::default(),
+            outgoing_readers: UnitSet::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn present(&self) -> bool {
+        self.object.is_some()
+    }
+
+    /// Whether it is part of the graph that users see: others are there for their readers alone.
+    fn visible(&self) -> bool {
+        self.present() || self.referrers.iter().any(|(_, referrers)| !referrers.sources.is_empty())
+    }
+
+    fn needed(&self) -> bool {
+        self.visible()
+            || !self.content_readers.is_empty()
+            || !self.outgoing_readers.is_empty()
+            || self.referrers.iter().any(|(_, referrers)| !referrers.readers.is_empty())
+    }
+
+    fn referrers(&self, role: Role) -> Option<&Referrers> {
+        self.referrers.iter().find(|(of, _)| *of == role).map(|(_, referrers)| referrers)
+    }
+
+    fn referrers_mut(&mut self, role: Role) -> &mut Referrers {
+        let at = self.referrers.iter().position(|(of, _)| *of == role).unwrap_or_else(|| {
+            self.referrers.push((role, Referrers::default()));
+            self.referrers.len() - 1
+        });
+        &mut self.referrers[at].1
+    }
 }
 
 /// A reference from one object to another.
@@ -61,8 +118,6 @@ pub enum Verdict {
 pub struct Graph {
     graph: StableDiGraph<Node, Edge>,
     nodes: FxHashMap<ObjectId, NodeIndex>,
-    /// Who refers to an object in a role, and how often: a Gateway's routes are not to be gone through for its policies.
-    referrers: FxHashMap<(NodeIndex, Role), BTreeMap<ObjectId, u32>>,
     /// References to kinds that cannot be a node.
     unsupported: FxHashMap<ObjectId, Vec<Edge>>,
     grants: Grants,
@@ -71,62 +126,109 @@ pub struct Graph {
 }
 
 impl Graph {
-    pub(crate) fn put(&mut self, object: &Arc<Object>, changed: &mut Vec<Fact>) {
-        let node = self.node(&object.id);
-        let appeared = !std::mem::replace(&mut self.graph[node].present, true);
+    /// Puts an object in its place; returns the one that stood there.
+    pub(crate) fn put(&mut self, object: Arc<Object>, changed: &mut Vec<Fact>) -> Option<Arc<Object>> {
+        let index = self.place(&object.id);
+        let old = self.graph[index].object.replace(object.clone());
+        if old.as_ref().is_some_and(|old| *old == object) {
+            return old;
+        }
+        changed.push(Fact::Object(index));
         if object.id.kind == Kind::ReferenceGrant {
-            self.grants.put(object);
+            self.grants.put(&object);
             self.decide_crossing(&object.id.namespace, changed);
         }
-        self.set_references(node, reference::references(object), changed);
-        if appeared {
-            self.decide_incoming(node, changed);
+        self.set_references(index, reference::references(&object), changed);
+        if old.is_none() {
+            self.decide_incoming(index, changed);
         }
+        old
     }
 
-    pub(crate) fn remove(&mut self, id: &ObjectId, changed: &mut Vec<Fact>) {
-        let Some(node) = self.nodes.get(id).copied() else { return };
-        self.graph[node].present = false;
+    /// False when it was not there.
+    pub(crate) fn remove(&mut self, id: &ObjectId, changed: &mut Vec<Fact>) -> bool {
+        let Some(index) = self.index(id) else { return false };
+        if self.graph[index].object.take().is_none() {
+            return false;
+        }
+        changed.push(Fact::Object(index));
         if id.kind == Kind::ReferenceGrant {
             self.grants.remove(id);
             self.decide_crossing(&id.namespace, changed);
         }
-        self.set_references(node, Vec::new(), changed);
-        self.decide_incoming(node, changed);
-        self.forget_if_unneeded(node);
+        self.set_references(index, Vec::new(), changed);
+        self.decide_incoming(index, changed);
+        self.forget_if_unneeded(index);
+        true
+    }
+
+    pub(crate) fn index(&self, id: &ObjectId) -> Option<ObjectIndex> {
+        self.nodes.get(id).copied()
+    }
+
+    /// The place of an object, which need not be there.
+    pub(crate) fn place(&mut self, id: &ObjectId) -> ObjectIndex {
+        if let Some(index) = self.nodes.get(id) {
+            return *index;
+        }
+        let index = self.graph.add_node(Node::new(id.clone()));
+        self.nodes.insert(id.clone(), index);
+        index
+    }
+
+    pub(crate) fn object(&self, index: ObjectIndex) -> Option<&Arc<Object>> {
+        self.graph.node_weight(index)?.object.as_ref()
     }
 
     /// The references of an object in the order in which it makes them.
-    pub(crate) fn outgoing(&self, id: &ObjectId) -> Vec<&Edge> {
-        let Some(node) = self.nodes.get(id) else { return Vec::new() };
-        let mut edges: Vec<_> = self.graph.edges(*node).map(|edge| edge.weight()).collect();
-        edges.sort_unstable_by_key(|edge| edge.position);
-        edges.extend(self.unsupported.get(id).into_iter().flatten());
-        edges
+    pub(crate) fn outgoing(&self, index: ObjectIndex) -> impl Iterator<Item = &Edge> {
+        let node = self.graph.node_weight(index);
+        let unsupported = node.filter(|_| !self.unsupported.is_empty()).and_then(|node| self.unsupported.get(&node.id));
+        let edges = node.into_iter().flat_map(|node| &node.outgoing);
+        edges.filter_map(|edge| self.graph.edge_weight(*edge)).chain(unsupported.into_iter().flatten())
     }
 
-    pub(crate) fn incoming(&self, id: &ObjectId, role: Role) -> Vec<ObjectId> {
-        self.sources(id, role).into_iter().flat_map(BTreeMap::keys).cloned().collect()
+    pub(crate) fn incoming(&self, index: ObjectIndex, role: Role) -> impl Iterator<Item = &ObjectId> {
+        self.sources(index, role).into_iter().flat_map(BTreeMap::keys)
     }
 
-    pub(crate) fn incoming_of(&self, id: &ObjectId, role: Role, kind: Kind) -> Vec<ObjectId> {
+    pub(crate) fn incoming_of(&self, index: ObjectIndex, role: Role, kind: Kind) -> impl Iterator<Item = &ObjectId> {
         let first = ObjectId { kind, namespace: SmolStr::default(), name: SmolStr::default() };
-        let sources = self.sources(id, role).into_iter().flat_map(|sources| sources.range(first.clone()..));
-        sources.map(|(source, _)| source).take_while(|source| source.kind == kind).cloned().collect()
+        let sources = self.sources(index, role).into_iter().flat_map(move |sources| sources.range(first.clone()..));
+        sources.map(|(source, _)| source).take_while(move |source| source.kind == kind)
     }
 
-    fn sources(&self, id: &ObjectId, role: Role) -> Option<&BTreeMap<ObjectId, u32>> {
-        self.referrers.get(&(*self.nodes.get(id)?, role))
+    fn sources(&self, index: ObjectIndex, role: Role) -> Option<&BTreeMap<ObjectId, u32>> {
+        Some(&self.graph.node_weight(index)?.referrers(role)?.sources)
     }
 
     pub(crate) fn permits(&self, source: &ObjectId, target: &ObjectId) -> bool {
         self.grants.permit(source, target)
     }
 
+    /// The units that read a fact about an object.
+    pub(crate) fn readers(&self, fact: Fact) -> Option<&UnitSet> {
+        match fact {
+            Fact::Object(index) => Some(&self.graph.node_weight(index)?.content_readers),
+            Fact::Outgoing(index) => Some(&self.graph.node_weight(index)?.outgoing_readers),
+            Fact::Incoming(index, role) => Some(&self.graph.node_weight(index)?.referrers(role)?.readers),
+            Fact::Members(_) | Fact::Product(_) | Fact::Demanders(_) => None,
+        }
+    }
+
+    pub(crate) fn readers_mut(&mut self, fact: Fact) -> Option<&mut UnitSet> {
+        match fact {
+            Fact::Object(index) => Some(&mut self.graph.node_weight_mut(index)?.content_readers),
+            Fact::Outgoing(index) => Some(&mut self.graph.node_weight_mut(index)?.outgoing_readers),
+            Fact::Incoming(index, role) => Some(&mut self.graph.node_weight_mut(index)?.referrers_mut(role).readers),
+            Fact::Members(_) | Fact::Product(_) | Fact::Demanders(_) => None,
+        }
+    }
+
     /// Every object and placeholder, sorted.
     #[must_use]
     pub fn nodes(&self) -> Vec<&Node> {
-        let mut nodes: Vec<_> = self.graph.node_weights().collect();
+        let mut nodes: Vec<_> = self.graph.node_weights().filter(|node| node.visible()).collect();
         nodes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         nodes
     }
@@ -134,109 +236,90 @@ impl Graph {
     /// Every reference, sorted by its source and field.
     #[must_use]
     pub fn edges(&self) -> Vec<(&ObjectId, &Edge)> {
-        let ids = self.nodes().into_iter().map(|node| &node.id);
-        ids.flat_map(|id| self.outgoing(id).into_iter().map(move |edge| (id, edge))).collect()
-    }
-
-    fn node(&mut self, id: &ObjectId) -> NodeIndex {
-        if let Some(node) = self.nodes.get(id) {
-            return *node;
-        }
-        let node = self.graph.add_node(Node { id: id.clone(), present: false });
-        self.nodes.insert(id.clone(), node);
-        node
+        let nodes = self.nodes().into_iter().filter_map(|node| Some((&node.id, self.index(&node.id)?)));
+        nodes.flat_map(|(id, index)| self.outgoing(index).map(move |edge| (id, edge))).collect()
     }
 
     fn set_references(&mut self, source: NodeIndex, references: Vec<Reference>, changed: &mut Vec<Fact>) {
         let id = self.graph[source].id.clone();
-        let before: Vec<(EdgeIndex, NodeIndex)> =
-            self.graph.edges(source).map(|edge| (edge.id(), edge.target())).collect();
-        let had_unsupported = self.unsupported.remove(&id).unwrap_or_default();
-        // What stands as it stood is left alone: a route that gets another backend costs nothing at its Gateway.
-        let mut new: Vec<(u32, Reference)> = (0..).zip(references).collect();
-        let mut gone = Vec::new();
-        for (edge, target) in before {
-            let stood = &self.graph[edge];
-            let stands = new.iter().position(|(position, reference)| {
-                *position == stood.position
-                    && reference.role == stood.role
-                    && reference.path == stood.path
-                    && reference.target == stood.target
-            });
-            match stands {
-                Some(at) => drop(new.swap_remove(at)),
-                None => gone.push((edge, target)),
-            }
-        }
-        new.sort_unstable_by_key(|(position, _)| *position);
+        let mut before = std::mem::take(&mut self.graph[source].outgoing);
+        let had_unsupported =
+            if self.unsupported.is_empty() { Vec::new() } else { self.unsupported.remove(&id).unwrap_or_default() };
+        let mut outgoing = Vec::with_capacity(references.len());
         let mut unsupported = Vec::new();
-        let any_gone = !gone.is_empty();
         let mut any_new = false;
-        for (edge, target) in gone {
-            self.remove_edge(edge, target, &id, changed);
-        }
-        for (position, Reference { role, path, target }) in new {
+        for (position, Reference { role, path, target }) in (0..).zip(references) {
+            // What stands as it stood is left alone: a route that gets another backend costs nothing at its Gateway.
+            let stands = before.iter().position(|edge| {
+                let stood = &self.graph[*edge];
+                position == stood.position && role == stood.role && path == stood.path && target == stood.target
+            });
+            if let Some(at) = stands {
+                outgoing.push(before.swap_remove(at));
+                continue;
+            }
             match &target {
                 Target::Object(target_id) => {
                     any_new = true;
                     let target_id = target_id.clone();
-                    let node = self.node(&target_id);
-                    let verdict = self.decide(&id, role, &target_id);
+                    let node = self.place(&target_id);
+                    let verdict = self.decide(&id, role, node);
                     let edge = self.graph.add_edge(source, node, Edge { role, path, target, verdict, position });
-                    *self.referrers.entry((node, role)).or_default().entry(id.clone()).or_default() += 1;
                     if reference::needs_grant(role) && target_id.namespace != id.namespace {
-                        self.crossing.entry(target_id.namespace.clone()).or_default().insert(edge);
+                        self.crossing.entry(target_id.namespace).or_default().insert(edge);
                     }
-                    changed.push(Fact::Incoming(target_id, role));
+                    outgoing.push(edge);
+                    *self.graph[node].referrers_mut(role).sources.entry(id.clone()).or_default() += 1;
+                    changed.push(Fact::Incoming(node, role));
                 }
                 Target::Unsupported { .. } => {
                     unsupported.push(Edge { role, path, target, verdict: Verdict::NotSupported, position });
                 }
             }
         }
-        let same = !any_gone && !any_new && unsupported == had_unsupported;
+        let same = before.is_empty() && !any_new && unsupported == had_unsupported;
+        self.graph[source].outgoing = outgoing;
+        for edge in before {
+            self.remove_edge(edge, &id, changed);
+        }
         if !unsupported.is_empty() {
-            self.unsupported.insert(id.clone(), unsupported);
+            self.unsupported.insert(id, unsupported);
         }
         if !same {
-            changed.push(Fact::Outgoing(id));
+            changed.push(Fact::Outgoing(source));
         }
     }
 
-    fn remove_edge(&mut self, edge: EdgeIndex, target: NodeIndex, source: &ObjectId, changed: &mut Vec<Fact>) {
-        let target_id = self.graph[target].id.clone();
-        if let Some(edges) = self.crossing.get_mut(&target_id.namespace) {
+    fn remove_edge(&mut self, edge: EdgeIndex, source: &ObjectId, changed: &mut Vec<Fact>) {
+        let Some((_, target)) = self.graph.edge_endpoints(edge) else { return };
+        let Some(Edge { role, .. }) = self.graph.remove_edge(edge) else { return };
+        let node = &mut self.graph[target];
+        let sources = &mut node.referrers_mut(role).sources;
+        if let Some(count) = sources.get_mut(source) {
+            *count -= 1;
+            if *count == 0 {
+                sources.remove(source);
+            }
+        }
+        if let Some(edges) = self.crossing.get_mut(&node.id.namespace) {
             edges.remove(&edge);
         }
-        if let Some(edge) = self.graph.remove_edge(edge) {
-            if let Some(sources) = self.referrers.get_mut(&(target, edge.role)) {
-                if let Some(count) = sources.get_mut(source) {
-                    *count -= 1;
-                    if *count == 0 {
-                        sources.remove(source);
-                    }
-                }
-                if sources.is_empty() {
-                    self.referrers.remove(&(target, edge.role));
-                }
-            }
-            changed.push(Fact::Incoming(target_id, edge.role));
-        }
+        changed.push(Fact::Incoming(target, role));
         self.forget_if_unneeded(target);
     }
 
-    fn decide(&self, source: &ObjectId, role: Role, target: &ObjectId) -> Verdict {
-        let crossing = reference::needs_grant(role) && target.namespace != source.namespace;
-        if crossing && !self.grants.permit(source, target) {
+    fn decide(&self, source: &ObjectId, role: Role, target: NodeIndex) -> Verdict {
+        let target = &self.graph[target];
+        let crossing = reference::needs_grant(role) && target.id.namespace != source.namespace;
+        if crossing && !self.grants.permit(source, &target.id) {
             return Verdict::NotPermitted;
         }
-        let present = self.nodes.get(target).is_some_and(|node| self.graph[*node].present);
-        if present { Verdict::Allowed } else { Verdict::NotFound }
+        if target.present() { Verdict::Allowed } else { Verdict::NotFound }
     }
 
     fn decide_incoming(&mut self, node: NodeIndex, changed: &mut Vec<Fact>) {
-        let edges: Vec<_> = self.graph.edges_directed(node, Direction::Incoming).map(|edge| edge.id()).collect();
-        for edge in edges {
+        let mut edges = self.graph.neighbors_directed(node, Direction::Incoming).detach();
+        while let Some((edge, _)) = edges.next(&self.graph) {
             self.decide_again(edge, changed);
         }
     }
@@ -250,21 +333,19 @@ impl Graph {
 
     fn decide_again(&mut self, edge: EdgeIndex, changed: &mut Vec<Fact>) {
         let Some((source, target)) = self.graph.edge_endpoints(edge) else { return };
-        let source = self.graph[source].id.clone();
-        let target = self.graph[target].id.clone();
-        let verdict = self.decide(&source, self.graph[edge].role, &target);
+        let verdict = self.decide(&self.graph[source].id, self.graph[edge].role, target);
         if self.graph[edge].verdict != verdict {
             self.graph[edge].verdict = verdict;
             changed.push(Fact::Outgoing(source));
         }
     }
 
-    fn forget_if_unneeded(&mut self, node: NodeIndex) {
-        let Some(weight) = self.graph.node_weight(node) else { return };
-        if !weight.present && self.graph.edges_directed(node, Direction::Incoming).next().is_none() {
-            let id = weight.id.clone();
-            self.graph.remove_node(node);
-            self.nodes.remove(&id);
+    /// Forgets the place of an object that is not there and that nobody refers to or asks about.
+    pub(crate) fn forget_if_unneeded(&mut self, index: ObjectIndex) {
+        if self.graph.node_weight(index).is_some_and(|node| !node.needed()) {
+            if let Some(node) = self.graph.remove_node(index) {
+                self.nodes.remove(&node.id);
+            }
         }
     }
 }

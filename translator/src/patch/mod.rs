@@ -30,7 +30,7 @@ fn policies<'a>(gateway: &ObjectId, view: &View<'a>) -> Vec<(&'a Object, &'a Env
 }
 
 fn find<'a>(gateway: &ObjectId, view: &View<'a>) -> Vec<(&'a Object, &'a EnvoyPatchPolicySpec)> {
-    let ids = view.referrers_of(gateway, Role::PolicyTarget, Kind::EnvoyPatchPolicy).into_iter();
+    let ids = view.referrers_of(gateway, Role::PolicyTarget, Kind::EnvoyPatchPolicy);
     let mut found: Vec<(&Object, &EnvoyPatchPolicySpec)> = ids
         .filter_map(|id| {
             let object: &Object = view.object(&id)?;

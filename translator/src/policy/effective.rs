@@ -53,12 +53,10 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
 }
 
 fn limiting(route: &ObjectId, view: &View<'_>) -> Vec<Chain> {
-    let about = |object: &ObjectId, kind: Kind| {
-        view.referrers(object, Role::PolicyTarget).into_iter().filter(move |policy| policy.kind == kind)
-    };
+    let about = |object: &ObjectId, kind: Kind| view.referrers_of(object, Role::PolicyTarget, kind).cloned();
     let mut found: Vec<ObjectId> = about(route, Kind::RateLimitPolicy).collect();
     if route.kind == Kind::AiGatewayRoute {
-        for edge in view.references(route).into_iter().filter(|edge| edge.role == Role::Backend) {
+        for edge in view.references(route).filter(|edge| edge.role == Role::Backend) {
             if let (Target::Object(backend), Verdict::Allowed) = (&edge.target, edge.verdict) {
                 found.extend(about(backend, Kind::QuotaPolicy));
             }

@@ -81,7 +81,7 @@ impl<'a, T: Typed + Clone + Serialize + DeserializeOwned> Written<'a, T> {
             .map_err(|broken| Problem::wrong(path, broken.message))?;
         let settings = written.backend_settings.as_ref().filter(|settings| **settings != ClusterSettings::default());
         let settings = settings.map(|_| Settings { chain: self.chain.clone(), part: part.into() });
-        Ok(Some(Upstream::Backend(ClusterId { settings, ..cluster })))
+        Ok(Some(Upstream::Backend(cluster.connected_as(settings.as_ref()))))
     }
 }
 

@@ -95,7 +95,7 @@ impl Keys {
 pub(crate) fn evaluate(gateway: &ObjectId, guard: GuardId, view: &View<'_>) -> Outcome {
     // Whoever asks for the chain says the same about it.
     let asked = view.demanders().into_iter().find_map(|unit| {
-        let security = view.made::<Security>(unit.clone())?;
+        let security = view.made_by::<Security>(unit)?;
         security.guards.iter().find(|(id, _)| *id == guard)
     });
     let Some((_, check)) = asked else { return Outcome::default() };

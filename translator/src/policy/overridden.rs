@@ -22,8 +22,8 @@ pub(crate) struct Given {
 pub(crate) fn evaluate(loser: &ObjectId, view: &View<'_>) -> Outcome {
     let mut given = BTreeSet::new();
     for unit in view.demanders() {
-        let UnitId::Effective(route, listener) = unit else { continue };
-        let Some(effective) = view.made::<Effective>(unit.clone()) else { continue };
+        let UnitId::Effective(route, listener) = unit.id else { continue };
+        let Some(effective) = view.made_by::<Effective>(unit) else { continue };
         for found in effective.overrides.iter().filter(|found| found.loser == *loser) {
             given.insert(Given {
                 listener: listener.clone(),

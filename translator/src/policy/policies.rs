@@ -26,8 +26,8 @@ impl Policies {
 pub(crate) fn evaluate(target: &ObjectId, view: &View<'_>) -> Outcome {
     let mut placed = Vec::new();
     for unit in view.demanders() {
-        let UnitId::Targets(policy) = unit else { continue };
-        let (Some(object), Some(targets)) = (view.object(policy), view.made::<Targets>(unit.clone())) else { continue };
+        let UnitId::Targets(policy) = unit.id else { continue };
+        let (Some(object), Some(targets)) = (view.object(policy), view.made_by::<Targets>(unit)) else { continue };
         for found in targets.0.iter().filter(|found| found.object == *target) {
             placed.push((object, PlacedPolicy { policy: policy.clone(), section: found.section.clone() }));
         }

@@ -213,7 +213,7 @@ pub(super) fn target_path(object: &Object) -> &'static str {
 fn missing(object: &Object, view: &View<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut named = false;
-    for edge in view.references(&object.id).into_iter().filter(|edge| edge.role == Role::PolicyTarget) {
+    for edge in view.references(&object.id).filter(|edge| edge.role == Role::PolicyTarget) {
         named = true;
         let at = place(object, edge.path.as_str());
         let finding = match (&edge.target, edge.verdict) {

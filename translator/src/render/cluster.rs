@@ -108,7 +108,7 @@ pub(crate) fn discovery(id: &ClusterId, view: &View<'_>) -> Discovery {
             if let Some(name) = &service.spec.external_name {
                 return Discovery::Dns(vec![(name.to_string(), port)]);
             }
-            if !view.referrers(&id.backend, Role::Slice).is_empty() {
+            if view.referrers(&id.backend, Role::Slice).next().is_some() {
                 return Discovery::Endpoints;
             }
             // No slices were ever written for it: in a directory, its name is all that is known.

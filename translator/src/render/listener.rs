@@ -14,7 +14,7 @@ use super::filters;
 use super::http::{Asked, connection_manager};
 use crate::attach::{Plan, PlannedListener, Protocol};
 use crate::engine::{Outcome, PortId, Product, UnitId, View};
-use crate::names::HcmId;
+use crate::names::HcmName;
 use crate::options::LimitService;
 use crate::policy::client;
 use crate::policy::extension::Written;
@@ -51,7 +51,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
         let policy = policies(first);
         let asked = Asked { client: policy, proxy: proxy.as_ref(), settlements };
         demands.push(filters::limits::unit(gateway));
-        let hcm = HcmId { gateway: gateway.clone(), port: port.number, listener: None };
+        let hcm = HcmName { gateway: gateway.clone(), port: port.number, listener: None }.into();
         envoy.default_filter_chain = Some(FilterChain {
             name: name.clone(),
             filters: network_filters(&name, policy, connection_manager(&hcm, false, &asked, &mut additions)),
@@ -65,7 +65,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
                 let policy = policies(listener);
                 let asked = Asked { client: policy, proxy: proxy.as_ref(), settlements };
                 demands.push(filters::limits::unit(gateway));
-                let manager = connection_manager(&listener.hcm(), true, &asked, &mut additions);
+                let manager = connection_manager(&listener.hcm, true, &asked, &mut additions);
                 let handshake = policy.and_then(|policy| policy.timeout.as_ref()?.tcp.as_ref()?.tls_handshake_timeout);
                 envoy.filter_chains.push(FilterChain {
                     name: self::name(listener),

@@ -46,9 +46,9 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
     let mut hosts: BTreeMap<SmolStr, Vec<&RankedRoute>> = BTreeMap::new();
     let mut misdirected = BTreeSet::new();
     for unit in view.demanders() {
-        match unit {
+        match unit.id {
             UnitId::Attached(..) => {
-                let Some(rules) = view.made::<AttachedRules>(unit.clone()) else { continue };
+                let Some(rules) = view.made_by::<AttachedRules>(unit) else { continue };
                 for host in rules.hostnames.iter().filter(|host| Shard::of(host) == shard) {
                     hosts.entry(host.clone()).or_default().extend(&rules.routes);
                     // One set of routes leads to the models of a host, whichever routes name them: the first that has

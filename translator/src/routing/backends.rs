@@ -6,7 +6,7 @@ use kinds::{Kind, Object};
 
 use crate::engine::View;
 use crate::graph::{Target, Verdict};
-use crate::names::{ClusterId, Form};
+use crate::names::{ClusterId, ClusterName};
 use crate::render::backend_tls;
 
 /// Why a backend cannot be reached: a reason of the `ResolvedRefs` condition.
@@ -52,8 +52,8 @@ pub(crate) fn resolve(
             if !has_port {
                 return broken("BackendNotFound", format!("{id} has no port {port}"));
             }
-            Ok(ClusterId { backend: id.clone(), port: Some(port), http2, settings: None, form: Form::Plain })
+            Ok(ClusterName { port: Some(port), http2, ..ClusterName::of_backend(id.clone()) }.into())
         }
-        _ => Ok(ClusterId { backend: id.clone(), port: None, http2, settings: None, form: Form::Plain }),
+        _ => Ok(ClusterName { http2, ..ClusterName::of_backend(id.clone()) }.into()),
     }
 }

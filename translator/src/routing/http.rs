@@ -151,9 +151,8 @@ impl Forward {
 
     /// Each backend gets the cluster of a policy that says how to connect.
     pub(super) fn connect_as(&mut self, settings: Option<&Settings>) {
-        let Some(settings) = settings else { return };
-        for cluster in self.0.iter_mut().filter_map(|share| share.cluster.as_mut()) {
-            cluster.settings = Some(settings.clone());
+        for share in &mut self.0 {
+            share.cluster = share.cluster.take().map(|cluster| cluster.connected_as(settings));
         }
     }
 

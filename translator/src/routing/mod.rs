@@ -81,7 +81,7 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
         Kind::GrpcRoute => grpc::render(object, &ruled, view),
         _ => Rendered::default(),
     };
-    let hcm = planned.hcm();
+    let hcm = &planned.hcm;
     let mut demands = Vec::new();
     for host in &hostnames {
         let shard = Shard::of(host);

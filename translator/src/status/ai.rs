@@ -79,7 +79,7 @@ fn of_security(object: &Object, view: &View<'_>) -> Outcome {
             }
         }
     }
-    let named = !view.referrers(&object.id, Role::Credentials).is_empty();
+    let named = view.referrers(&object.id, Role::Credentials).next().is_some();
     if spec.target_refs.is_empty() && !named {
         let message = "nothing refers to the policy, and it names no target: it protects nothing".to_owned();
         warn("policy-without-target", "spec", message, "name an AIServiceBackend in spec.targetRefs");
@@ -125,7 +125,7 @@ fn of_pool(object: &Object, view: &View<'_>) -> Outcome {
     let broken = ai::usable(id, view).err();
     let mut gateways: Vec<(ObjectId, String)> = Vec::new();
     for route in view.referrers(id, Role::Backend) {
-        let Some(parents) = view.made::<Parents>(UnitId::Parents(route)) else { continue };
+        let Some(parents) = view.made::<Parents>(UnitId::Parents(route.clone())) else { continue };
         for parent in parents.0.iter().filter(|parent| parent.refusal.is_none()) {
             gateways.push((parent.gateway.clone(), parent.controller.clone()));
         }
@@ -237,7 +237,7 @@ fn of_extension(object: &Object, view: &View<'_>) -> Outcome {
         if object.id.kind == Kind::EnvoyExtensionPolicy { external::render(object, view).err() } else { None };
     let mut diagnostics = Vec::new();
     let mut ancestors = Vec::new();
-    for edge in view.references(&object.id).into_iter().filter(|edge| edge.role == Role::PolicyTarget) {
+    for edge in view.references(&object.id).filter(|edge| edge.role == Role::PolicyTarget) {
         let Target::Object(target) = &edge.target else { continue };
         if edge.verdict != Verdict::Allowed {
             let message = format!("{target} does not exist");

@@ -10,7 +10,7 @@ use crate::graph::{Role, Target, Verdict};
 pub(super) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
     let Some(object) = view.object(id) else { return Outcome::default() };
     let mut diagnostics = Vec::new();
-    for edge in view.references(id).into_iter().filter(|edge| edge.role == Role::PolicyTarget) {
+    for edge in view.references(id).filter(|edge| edge.role == Role::PolicyTarget) {
         let at = place(object, &edge.path);
         let finding = match (&edge.target, edge.verdict) {
             (Target::Object(target), _) if !fits(id, target) => {

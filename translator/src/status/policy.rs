@@ -115,8 +115,9 @@ fn older(
     target: &LocalPolicyTargetReference,
     view: &View<'_>,
 ) -> Option<ObjectId> {
-    let rivals = view.referrers_of(service, Role::PolicyTarget, Kind::BackendTlsPolicy).into_iter();
-    rivals.filter(|rival| *rival != object.id).find(|rival| {
+    let rivals = view.referrers_of(service, Role::PolicyTarget, Kind::BackendTlsPolicy);
+    let mut others = rivals.filter(|rival| **rival != object.id);
+    let elder = others.find(|rival| {
         let Some(rival) = view.object(rival) else { return false };
         let same = rival.spec::<BackendTlsPolicySpec>().is_some_and(|spec| {
             spec.target_refs.iter().any(|other| {
@@ -124,7 +125,8 @@ fn older(
             })
         });
         same && rival.age_order() < object.age_order()
-    })
+    });
+    elder.cloned()
 }
 
 /// The Gateways through which a backend is reached, with the controllers that sign for them.
@@ -133,9 +135,9 @@ fn gateways(backend: &ObjectId, view: &View<'_>) -> BTreeMap<ObjectId, String> {
     for referrer in view.referrers(backend, Role::Backend) {
         // Between a backend and a route by model stands a backend of that model.
         if matches!(referrer.kind, Kind::AiServiceBackend) {
-            found.extend(gateways(&referrer, view));
+            found.extend(gateways(referrer, view));
         }
-        let Some(parents) = view.made::<Parents>(UnitId::Parents(referrer)) else { continue };
+        let Some(parents) = view.made::<Parents>(UnitId::Parents(referrer.clone())) else { continue };
         let taken = parents.0.iter().filter(|parent| parent.refusal.is_none());
         found.extend(taken.map(|parent| (parent.gateway.clone(), parent.controller.clone())));
     }

@@ -84,7 +84,7 @@ fn unit(word: &str) -> Option<RateLimitUnit> {
 
 fn quotas(policy: &ObjectId, view: &View<'_>, limits: &mut Limits, problems: &mut Vec<Problem>) {
     let Some(spec) = view.spec::<QuotaPolicySpec>(policy) else { return };
-    let targets = view.references(policy).into_iter().filter_map(|edge| match (&edge.target, edge.verdict) {
+    let targets = view.references(policy).filter_map(|edge| match (&edge.target, edge.verdict) {
         (Target::Object(id), Verdict::Allowed) if edge.role == Role::PolicyTarget => Some(id),
         _ => None,
     });

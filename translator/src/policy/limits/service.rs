@@ -32,7 +32,7 @@ pub(crate) fn evaluate(view: &View<'_>) -> Outcome {
     // A policy may be in force by itself here and merged there: its rules are the same.
     let mut rules: BTreeMap<&str, Bytes> = BTreeMap::new();
     for unit in view.demanders() {
-        let limits = view.made::<Traffic>(unit.clone()).and_then(|traffic| traffic.limits.as_ref());
+        let limits = view.made_by::<Traffic>(unit).and_then(|traffic| traffic.limits.as_ref());
         for rule in limits.iter().flat_map(|limits| &limits.rules) {
             rules.entry(&rule.id).or_insert_with(|| descriptor(rule).encode_to_vec().into());
         }
@@ -61,7 +61,7 @@ fn too_large(rules: &BTreeMap<&str, Bytes>, view: &View<'_>) -> Option<Diagnosti
     }
     let mut parts: BTreeMap<&ObjectId, usize> = BTreeMap::new();
     for unit in view.demanders() {
-        let limits = view.made::<Traffic>(unit.clone()).and_then(|traffic| traffic.limits.as_ref());
+        let limits = view.made_by::<Traffic>(unit).and_then(|traffic| traffic.limits.as_ref());
         for rule in limits.iter().flat_map(|limits| &limits.rules) {
             *parts.entry(&rule.policy).or_default() += rules.get(rule.id.as_str()).map_or(0, Bytes::len);
         }

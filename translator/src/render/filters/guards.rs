@@ -58,8 +58,8 @@ pub(super) fn install(sort: GuardSort) -> HttpFilter {
 pub(crate) fn evaluate(sort: GuardSort, view: &View<'_>) -> Outcome {
     let mut named_filter_chains = BTreeMap::new();
     for unit in view.demanders() {
-        let UnitId::Guard(_, guard) = unit else { continue };
-        if let Some(chain) = view.made::<GuardChain>(unit.clone())
+        let UnitId::Guard(_, guard) = unit.id else { continue };
+        if let Some(chain) = view.made_by::<GuardChain>(unit)
             && let Ok(chain) = FilterChainConfiguration::decode(chain.0.clone())
         {
             named_filter_chains.insert(guard.to_string(), chain);
