@@ -50,7 +50,15 @@ impl FieldPath {
 
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        // One is made for every reference of every object: too often for the formatter.
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(index);
+        let mut path = String::with_capacity(self.0.len() + digits.len() + 2);
+        path.push_str(&self.0);
+        path.push('[');
+        path.push_str(digits);
+        path.push(']');
+        Self(path)
     }
 
     #[must_use]

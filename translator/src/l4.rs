@@ -2,7 +2,7 @@
 //!
 //! Here routes are part of the listener: there is no table to put them in. What a route changes is its own filter chain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kinds::gateway::{BackendRef, TcpRouteSpec, TlsRouteSpec, UdpRouteSpec};
 use kinds::{FieldPath, Kind, Object, ObjectId};
@@ -54,7 +54,7 @@ fn backends(route: &Object) -> &[BackendRef] {
 pub(crate) fn evaluate(
     route: &Object,
     listener: &PlannedListener,
-    hostnames: BTreeSet<SmolStr>,
+    hostnames: Vec<SmolStr>,
     view: &View<'_>,
 ) -> Outcome {
     let path = FieldPath::from("spec.rules[0].backendRefs");

@@ -104,7 +104,7 @@ impl AiRoute {
 pub(crate) fn evaluate(
     route: &Object,
     listener: &PlannedListener,
-    hostnames: BTreeSet<SmolStr>,
+    hostnames: Vec<SmolStr>,
     ruled: &Ruled<'_>,
     view: &View<'_>,
 ) -> Outcome {

@@ -136,7 +136,10 @@ fn zones(backend: &ObjectId, view: &View<'_>) -> Vec<(String, Vec<LbEndpoint>)> 
         vec![(String::new(), hosts.into_iter().map(endpoint).collect())]
     };
     let zoned = |zones: endpoints::Zones| {
-        zones.into_iter().map(|(zone, endpoints)| (zone.to_string(), endpoints.into_values().collect())).collect()
+        zones
+            .into_iter()
+            .map(|(zone, endpoints)| (zone.to_string(), endpoints.into_values().map(|endpoint| *endpoint).collect()))
+            .collect()
     };
     match server(backend, view) {
         Some(Server::Plain(plain)) => match plain_discovery(&plain, view) {

@@ -76,7 +76,11 @@ pub(super) fn zones(pool: &ObjectId, view: &View<'_>) -> Zones {
     let mut add = |zone: &str, address: &SmolStr, status: HealthStatus| {
         for port in &spec.target_ports {
             let endpoint = at(socket(address, *port, false), status);
-            zones.entry(SmolStr::new(zone)).or_default().entry((address.clone(), *port)).or_insert(endpoint);
+            zones
+                .entry(SmolStr::new(zone))
+                .or_default()
+                .entry((address.clone(), *port))
+                .or_insert_with(|| endpoint.into());
         }
     };
     for id in view.members(Kind::Pod, Some(&pool.namespace)) {
@@ -96,7 +100,7 @@ pub(super) fn zones(pool: &ObjectId, view: &View<'_>) -> Zones {
             continue;
         }
         for slice in view.referrers(id, Role::Slice) {
-            let Some(slice) = view.spec::<EndpointSlice>(&slice) else { continue };
+            let Some(slice) = view.spec::<EndpointSlice>(slice) else { continue };
             for endpoint in &slice.endpoints {
                 let status = if endpoint.is_ready() {
                     HealthStatus::Unknown

@@ -14,7 +14,9 @@ use xds_api::envoy::config::core::v3::{DataSource, data_source};
 use xds_api::envoy::config::route::v3::route::Action;
 use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
 use xds_api::envoy::config::route::v3::scoped_route_configuration::{Key, key};
-use xds_api::envoy::config::route::v3::{DirectResponseAction, Route, RouteMatch, ScopedRouteConfiguration};
+use xds_api::envoy::config::route::v3::{
+    DirectResponseAction, Route, RouteConfiguration, RouteMatch, ScopedRouteConfiguration,
+};
 use xds_api::{Resource, ResourceType};
 
 use super::api::Api;
@@ -25,6 +27,7 @@ use super::pre_route::orders;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::HcmId;
 use crate::render::build::{header, uint32};
+use crate::render::encoded_table::EncodedTable;
 use crate::render::filters::table_fallback::SCOPE_HEADER;
 use crate::routing::AttachedRules;
 
@@ -81,29 +84,6 @@ pub(crate) fn evaluate_scope(hcm: &HcmId, host: &str, model: &ModelKey) -> Outco
     Product::Resource(Resource::encode(ResourceType::ScopedRoute, &key, &scope)).into()
 }
 
-/// `RouteConfiguration` and `VirtualHost` by their field numbers, with routes as the bytes they arrive in.
-#[derive(Clone, PartialEq, prost::Message)]
-struct RawTable {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, repeated, tag = "2")]
-    virtual_hosts: Vec<RawHost>,
-    #[prost(string, repeated, tag = "8")]
-    request_headers_to_remove: Vec<String>,
-    #[prost(message, optional, tag = "11")]
-    max_direct_response_body_size_bytes: Option<xds_api::google::protobuf::UInt32Value>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct RawHost {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, repeated, tag = "2")]
-    domains: Vec<String>,
-    #[prost(bytes = "bytes", repeated, tag = "3")]
-    routes: Vec<Bytes>,
-}
-
 pub(crate) fn evaluate_table(hcm: &HcmId, host: &str, model: &ModelKey, view: &View<'_>) -> Outcome {
     let Some(models) = view.made::<HostModels>(UnitId::AiHost(hcm.clone(), host.into())) else {
         return Outcome::default();
@@ -122,13 +102,14 @@ pub(crate) fn evaluate_table(hcm: &HcmId, host: &str, model: &ModelKey, view: &V
             models.any.iter().flat_map(|route| route.bodies.iter().cloned()).chain([not_routed(models)]).collect()
         }
     };
-    let table = RawTable {
-        name: name.clone(),
-        virtual_hosts: vec![RawHost { name: "models".to_owned(), domains: vec!["*".to_owned()], routes }],
+    let rest = RouteConfiguration {
         request_headers_to_remove: vec![SCOPE_HEADER.to_owned()],
         max_direct_response_body_size_bytes: largest,
+        ..RouteConfiguration::default()
     };
-    Product::Resource(Resource::encode(ResourceType::RouteConfiguration, &name, &table)).into()
+    let mut table = EncodedTable::new(&name);
+    table.host("models", "*", routes.iter());
+    Product::Resource(table.finish(&rest)).into()
 }
 
 /// The routes of a model: the rules that name it, and those that may take it without naming it, in the order of precedence.

@@ -1,7 +1,5 @@
 //! Where a route attaches: for each of its parents a verdict, and the listeners that serve it.
 
-use std::collections::BTreeSet;
-
 use kinds::ai::AiGatewayRouteSpec;
 use kinds::gateway::{
     GatewaySpec, GrpcRouteSpec, HttpRouteSpec, ListenerSetSpec, ParentReference, TcpRouteSpec, TlsRouteSpec,
@@ -25,7 +23,7 @@ pub(crate) struct Parent {
     /// The position in `spec.parentRefs`.
     pub index: usize,
     pub gateway: ObjectId,
-    pub controller: String,
+    pub controller: SmolStr,
     pub refusal: Option<Refusal>,
     pub attached: Vec<Attachment>,
     /// Listeners that take the route and cannot be served yet, for want of a certificate for one.
@@ -43,15 +41,16 @@ pub(crate) struct Refusal {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Attachment {
     pub listener: ListenerId,
-    /// What the listener and the route both allow; `*` stands for every host.
-    pub hostnames: BTreeSet<SmolStr>,
+    /// What the listener and the route both allow, sorted; `*` stands for every host.
+    pub hostnames: Vec<SmolStr>,
 }
 
 impl Parents {
     /// The hostnames under which a listener serves the route, through whichever parent.
-    pub(crate) fn hostnames(&self, listener: &ListenerId) -> BTreeSet<SmolStr> {
+    pub(crate) fn hostnames(&self, listener: &ListenerId) -> Vec<SmolStr> {
         let attached = self.0.iter().flat_map(|parent| &parent.attached);
-        attached.filter(|at| at.listener == *listener).flat_map(|at| at.hostnames.iter().cloned()).collect()
+        let hosts = attached.filter(|at| at.listener == *listener).flat_map(|at| at.hostnames.iter().cloned());
+        sorted(hosts.collect())
     }
 }
 
@@ -197,12 +196,12 @@ fn attach(
 fn serve(listener: &PlannedListener, wanted: Option<&[SmolStr]>, plan: &Plan) -> Option<Attachment> {
     let any_host = SmolStr::new_static("*");
     let own = listener.hostname.as_deref();
-    let allowed: BTreeSet<SmolStr> = match wanted {
-        None => [any_host.clone()].into(),
-        Some([]) => [listener.hostname.clone().unwrap_or_else(|| any_host.clone())].into(),
+    let allowed: Vec<SmolStr> = match wanted {
+        None => vec![any_host.clone()],
+        Some([]) => vec![listener.hostname.clone().unwrap_or_else(|| any_host.clone())],
         Some(names) => {
             let both = names.iter().filter_map(|name| hostname::intersect(own, Some(name)));
-            both.map(|host| host.unwrap_or_else(|| any_host.clone())).collect()
+            sorted(both.map(|host| host.unwrap_or_else(|| any_host.clone())).collect())
         }
     };
     if allowed.is_empty() {
@@ -212,4 +211,11 @@ fn serve(listener: &PlannedListener, wanted: Option<&[SmolStr]>, plan: &Plan) ->
     let hostnames =
         allowed.into_iter().filter(|host| *host == any_host || !plan.owned_by_other(listener, host)).collect();
     Some(Attachment { listener: listener.id.clone(), hostnames })
+}
+
+/// In order and without repetitions.
+fn sorted(mut hosts: Vec<SmolStr>) -> Vec<SmolStr> {
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
 }

@@ -18,7 +18,7 @@ pub(crate) struct Plan {
     /// A GatewayClass of ours, or one that is not among the objects.
     pub ours: bool,
     /// The controller that signs statuses.
-    pub controller: String,
+    pub controller: SmolStr,
     pub class_missing: bool,
     /// In the order in which they are written: the Gateway's own, then its ListenerSets' by age.
     pub listeners: Vec<PlannedListener>,
@@ -104,9 +104,10 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
     let Some(spec) = object.spec::<GatewaySpec>() else { return Outcome::default() };
     let (controller, class_missing) = match claim(spec, view) {
         Claim::Ours(controller) => (controller, false),
-        Claim::Unclaimed => (view.options.controllers.first().cloned().unwrap_or_default(), true),
+        Claim::Unclaimed => (view.options.controllers.first().map(SmolStr::new).unwrap_or_default(), true),
         Claim::Others => {
-            let plan = Plan { ours: false, controller: String::new(), class_missing: false, listeners: Vec::new() };
+            let plan =
+                Plan { ours: false, controller: SmolStr::default(), class_missing: false, listeners: Vec::new() };
             return Product::Plan(plan.into()).into();
         }
     };
@@ -137,7 +138,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
 }
 
 pub(crate) enum Claim {
-    Ours(String),
+    Ours(SmolStr),
     /// The class is not among the objects: without an API server that is the usual case.
     Unclaimed,
     Others,
@@ -149,7 +150,7 @@ pub(crate) fn claim(spec: &GatewaySpec, view: &View<'_>) -> Claim {
         None if view.options.take_unclassed => Claim::Unclaimed,
         None => Claim::Others,
         Some(class) if view.options.controllers.iter().any(|name| *name == class.controller_name) => {
-            Claim::Ours(class.controller_name.to_string())
+            Claim::Ours(class.controller_name.clone())
         }
         Some(_) => Claim::Others,
     }

@@ -11,23 +11,22 @@ mod facts;
 mod output;
 mod product;
 mod unit;
+mod units;
 mod view;
 mod world;
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use kinds::{Diagnostic, Object, ObjectId};
-use rustc_hash::FxBuildHasher;
 
 use facts::{Absent, UnitIndex};
 pub(crate) use facts::{Fact, UnitSet};
 pub(crate) use product::{Made, Outcome, Product};
 pub(crate) use unit::{PortId, UnitId};
+use units::Units;
 use view::Reads;
-pub(crate) use view::{Demander, View};
+pub(crate) use view::View;
 pub(crate) use world::World;
 
 use output::Collector;
@@ -51,125 +50,6 @@ pub struct Translator {
     units: Units,
     /// Units to run, by stage. Those that left meanwhile, or ran already, are passed over.
     pending: Vec<Vec<UnitIndex>>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Units {
-    /// Numbers, each with the hash of its unit.
-    numbers: HashTable<(u64, UnitIndex)>,
-    states: Vec<Option<Box<UnitState>>>,
-    free: Vec<UnitIndex>,
-}
-
-/// A unit, or the place of one that somebody looked for.
-#[derive(Debug)]
-struct UnitState {
-    id: UnitId,
-    hash: u64,
-    rooted: bool,
-    pending: bool,
-    product: Product,
-    reads: Vec<Fact>,
-    demands: Vec<UnitIndex>,
-    demanders: UnitSet,
-    product_readers: UnitSet,
-    demander_readers: UnitSet,
-    diagnostics: Vec<Diagnostic>,
-}
-
-impl UnitState {
-    fn alive(&self) -> bool {
-        self.rooted || !self.demanders.is_empty()
-    }
-
-    fn needed(&self) -> bool {
-        self.alive() || self.pending || !self.product_readers.is_empty() || !self.demander_readers.is_empty()
-    }
-}
-
-impl Units {
-    fn state(&self, index: UnitIndex) -> Option<&UnitState> {
-        self.states.get(index as usize)?.as_deref()
-    }
-
-    fn state_mut(&mut self, index: UnitIndex) -> Option<&mut UnitState> {
-        self.states.get_mut(index as usize)?.as_deref_mut()
-    }
-
-    fn number(&self, id: &UnitId) -> Option<UnitIndex> {
-        let hash = FxBuildHasher.hash_one(id);
-        let same = |(other, index): &(u64, UnitIndex)| {
-            *other == hash && self.state(*index).is_some_and(|state| state.id == *id)
-        };
-        self.numbers.find(hash, same).map(|(_, index)| *index)
-    }
-
-    /// What a unit made, if there is a place for it.
-    fn product(&self, id: &UnitId) -> Option<(UnitIndex, &Product)> {
-        let index = self.number(id)?;
-        Some((index, self.product_at(index)?))
-    }
-
-    fn product_at(&self, index: UnitIndex) -> Option<&Product> {
-        self.state(index).map(|state| &state.product)
-    }
-
-    fn demanders(&self, index: UnitIndex) -> Vec<Demander<'_>> {
-        let indexes = self.state(index).map(|state| state.demanders.as_slice()).unwrap_or_default();
-        let demanders =
-            indexes.iter().filter_map(|index| Some(Demander { id: &self.state(*index)?.id, index: *index }));
-        let mut demanders: Vec<_> = demanders.collect();
-        demanders.sort_unstable_by(|a, b| a.id.cmp(b.id));
-        demanders
-    }
-
-    fn demander_count(&self, index: UnitIndex) -> usize {
-        self.state(index).map_or(0, |state| state.demanders.as_slice().len())
-    }
-
-    /// The unit's place, made where there was none.
-    fn place(&mut self, id: UnitId) -> UnitIndex {
-        let hash = FxBuildHasher.hash_one(&id);
-        let states = &self.states;
-        let same = |(other, index): &(u64, UnitIndex)| {
-            *other == hash && states[*index as usize].as_ref().is_some_and(|state| state.id == id)
-        };
-        if let Some((_, index)) = self.numbers.find(hash, same) {
-            return *index;
-        }
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.states.push(None);
-            UnitIndex::try_from(self.states.len() - 1).unwrap_or(UnitIndex::MAX)
-        });
-        self.numbers.insert_unique(hash, (hash, index), |(hash, _)| *hash);
-        self.states[index as usize] = Some(Box::new(UnitState {
-            id,
-            hash,
-            rooted: false,
-            pending: false,
-            product: Product::Nothing,
-            reads: Vec::new(),
-            demands: Vec::new(),
-            demanders: UnitSet::default(),
-            product_readers: UnitSet::default(),
-            demander_readers: UnitSet::default(),
-            diagnostics: Vec::new(),
-        }));
-        index
-    }
-
-    fn forget_if_unneeded(&mut self, index: UnitIndex) {
-        let Some(hash) = self.state(index).filter(|state| !state.needed()).map(|state| state.hash) else { return };
-        if let Ok(found) = self.numbers.find_entry(hash, |(_, other)| *other == index) {
-            found.remove();
-        }
-        self.states[index as usize] = None;
-        self.free.push(index);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &UnitState> {
-        self.states.iter().flatten().map(AsRef::as_ref)
-    }
 }
 
 impl Translator {

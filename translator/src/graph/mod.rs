@@ -46,7 +46,7 @@ pub struct Node {
 /// The objects that refer to one in a role, and how often.
 #[derive(Debug, Default)]
 struct Referrers {
-    sources: BTreeMap<ObjectId, u32>,
+    sources: BTreeMap<(Kind, ObjectIndex), u32>,
     readers: UnitSet,
 }
 
@@ -188,18 +188,28 @@ impl Graph {
         edges.filter_map(|edge| self.graph.edge_weight(*edge)).chain(unsupported.into_iter().flatten())
     }
 
-    pub(crate) fn incoming(&self, index: ObjectIndex, role: Role) -> impl Iterator<Item = &ObjectId> {
-        self.sources(index, role).into_iter().flat_map(BTreeMap::keys)
+    /// The objects that refer to one in a role, sorted.
+    pub(crate) fn incoming(&self, index: ObjectIndex, role: Role) -> Vec<&ObjectId> {
+        self.sorted(self.sources(index, role).into_iter().flat_map(BTreeMap::keys))
     }
 
-    pub(crate) fn incoming_of(&self, index: ObjectIndex, role: Role, kind: Kind) -> impl Iterator<Item = &ObjectId> {
-        let first = ObjectId { kind, namespace: SmolStr::default(), name: SmolStr::default() };
-        let sources = self.sources(index, role).into_iter().flat_map(move |sources| sources.range(first.clone()..));
-        sources.map(|(source, _)| source).take_while(move |source| source.kind == kind)
+    /// Those of one kind.
+    pub(crate) fn incoming_of(&self, index: ObjectIndex, role: Role, kind: Kind) -> Vec<&ObjectId> {
+        let sources = self.sources(index, role).into_iter();
+        let of_kind =
+            sources.flat_map(|sources| sources.range((kind, ObjectIndex::new(0))..=(kind, ObjectIndex::end())));
+        self.sorted(of_kind.map(|(source, _)| source))
     }
 
-    fn sources(&self, index: ObjectIndex, role: Role) -> Option<&BTreeMap<ObjectId, u32>> {
+    fn sources(&self, index: ObjectIndex, role: Role) -> Option<&BTreeMap<(Kind, ObjectIndex), u32>> {
         Some(&self.graph.node_weight(index)?.referrers(role)?.sources)
+    }
+
+    fn sorted<'a>(&'a self, sources: impl Iterator<Item = &'a (Kind, ObjectIndex)>) -> Vec<&'a ObjectId> {
+        let ids = sources.filter_map(|(_, index)| self.graph.node_weight(*index).map(|node| &node.id));
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort_unstable();
+        ids
     }
 
     pub(crate) fn permits(&self, source: &ObjectId, target: &ObjectId) -> bool {
@@ -269,7 +279,7 @@ impl Graph {
                         self.crossing.entry(target_id.namespace).or_default().insert(edge);
                     }
                     outgoing.push(edge);
-                    *self.graph[node].referrers_mut(role).sources.entry(id.clone()).or_default() += 1;
+                    *self.graph[node].referrers_mut(role).sources.entry((id.kind, source)).or_default() += 1;
                     changed.push(Fact::Incoming(node, role));
                 }
                 Target::Unsupported { .. } => {
@@ -280,7 +290,7 @@ impl Graph {
         let same = before.is_empty() && !any_new && unsupported == had_unsupported;
         self.graph[source].outgoing = outgoing;
         for edge in before {
-            self.remove_edge(edge, &id, changed);
+            self.remove_edge(edge, id.kind, changed);
         }
         if !unsupported.is_empty() {
             self.unsupported.insert(id, unsupported);
@@ -290,15 +300,15 @@ impl Graph {
         }
     }
 
-    fn remove_edge(&mut self, edge: EdgeIndex, source: &ObjectId, changed: &mut Vec<Fact>) {
-        let Some((_, target)) = self.graph.edge_endpoints(edge) else { return };
+    fn remove_edge(&mut self, edge: EdgeIndex, kind: Kind, changed: &mut Vec<Fact>) {
+        let Some((source, target)) = self.graph.edge_endpoints(edge) else { return };
         let Some(Edge { role, .. }) = self.graph.remove_edge(edge) else { return };
         let node = &mut self.graph[target];
         let sources = &mut node.referrers_mut(role).sources;
-        if let Some(count) = sources.get_mut(source) {
+        if let Some(count) = sources.get_mut(&(kind, source)) {
             *count -= 1;
             if *count == 0 {
-                sources.remove(source);
+                sources.remove(&(kind, source));
             }
         }
         if let Some(edges) = self.crossing.get_mut(&node.id.namespace) {
@@ -342,10 +352,10 @@ impl Graph {
 
     /// Forgets the place of an object that is not there and that nobody refers to or asks about.
     pub(crate) fn forget_if_unneeded(&mut self, index: ObjectIndex) {
-        if self.graph.node_weight(index).is_some_and(|node| !node.needed()) {
-            if let Some(node) = self.graph.remove_node(index) {
-                self.nodes.remove(&node.id);
-            }
+        if self.graph.node_weight(index).is_some_and(|node| !node.needed())
+            && let Some(node) = self.graph.remove_node(index)
+        {
+            self.nodes.remove(&node.id);
         }
     }
 }

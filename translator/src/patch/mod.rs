@@ -33,7 +33,7 @@ fn find<'a>(gateway: &ObjectId, view: &View<'a>) -> Vec<(&'a Object, &'a EnvoyPa
     let ids = view.referrers_of(gateway, Role::PolicyTarget, Kind::EnvoyPatchPolicy);
     let mut found: Vec<(&Object, &EnvoyPatchPolicySpec)> = ids
         .filter_map(|id| {
-            let object: &Object = view.object(&id)?;
+            let object: &Object = view.object(id)?;
             Some((object, object.spec::<EnvoyPatchPolicySpec>()?))
         })
         .collect();

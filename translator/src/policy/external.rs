@@ -45,7 +45,7 @@ fn policy<'a>(route: &ObjectId, gateway: &ObjectId, view: &View<'a>) -> Option<&
     let targets = [Some(route.clone()), made, Some(gateway.clone())];
     targets.into_iter().flatten().find_map(|target| {
         let ids = view.referrers_of(&target, Role::PolicyTarget, Kind::EnvoyExtensionPolicy);
-        let mut found: Vec<&Object> = ids.filter_map(|id| view.object(&id)).map(AsRef::as_ref).collect();
+        let mut found: Vec<&Object> = ids.filter_map(|id| view.object(id)).map(AsRef::as_ref).collect();
         found.sort_by(|a, b| a.age_order().cmp(&b.age_order()));
         found.into_iter().next()
     })

@@ -152,7 +152,7 @@ fn reached(target: &PolicyTarget, view: &View<'_>) -> Vec<Ancestor> {
     }
 }
 
-fn controller(gateway: &ObjectId, view: &View<'_>) -> Option<String> {
+fn controller(gateway: &ObjectId, view: &View<'_>) -> Option<SmolStr> {
     let plan = view.made::<Plan>(UnitId::Plan(gateway.clone()))?;
     plan.ours.then(|| plan.controller.clone())
 }

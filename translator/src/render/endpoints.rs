@@ -20,8 +20,8 @@ use crate::graph::Role;
 use crate::names::ClusterId;
 use crate::policy::traffic;
 
-/// Endpoints of one zone, by address: the same address in two slices is one endpoint.
-pub(crate) type Zones = BTreeMap<SmolStr, BTreeMap<(SmolStr, u16), LbEndpoint>>;
+/// Endpoints by zone and address: the same address in two slices is one endpoint. Boxed, for a map has room for a dozen.
+pub(crate) type Zones = BTreeMap<SmolStr, BTreeMap<(SmolStr, u16), Box<LbEndpoint>>>;
 
 /// The endpoints of a Service or a Backend.
 pub(crate) fn zones(id: &ClusterId, view: &View<'_>) -> Zones {
@@ -53,7 +53,7 @@ pub(crate) fn evaluate(id: &ClusterId, view: &View<'_>) -> Outcome {
     let endpoints = zones.into_iter().map(|(zone, endpoints)| LocalityLbEndpoints {
         locality: (!zone.is_empty()).then(|| Locality { zone: zone.to_string(), ..Locality::default() }),
         load_balancing_weight: Some(uint32(share(&zone, endpoints.len()))),
-        lb_endpoints: endpoints.into_values().collect(),
+        lb_endpoints: endpoints.into_values().map(|endpoint| *endpoint).collect(),
         ..LocalityLbEndpoints::default()
     });
     let assignment = ClusterLoadAssignment {
@@ -70,7 +70,7 @@ fn of_service(id: &ObjectId, port: u16, view: &View<'_>) -> Zones {
     let port = service.and_then(|service| service.spec.ports.iter().find(|candidate| candidate.port == port));
     let Some(port) = port else { return zones };
     for slice in view.referrers(id, Role::Slice) {
-        let Some(slice) = view.spec::<EndpointSlice>(&slice) else { continue };
+        let Some(slice) = view.spec::<EndpointSlice>(slice) else { continue };
         // A slice names its ports as the Service does; the number is the target's own.
         let named = slice.ports.iter().find(|candidate| {
             candidate.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default()
@@ -88,7 +88,10 @@ fn of_service(id: &ObjectId, port: u16, view: &View<'_>) -> Zones {
             let zone = endpoint.zone.clone().unwrap_or_default();
             for address in &endpoint.addresses {
                 let key = (SmolStr::new(address), number);
-                zones.entry(SmolStr::new(&zone)).or_default().insert(key, at(socket(address, number, false), status));
+                zones
+                    .entry(SmolStr::new(&zone))
+                    .or_default()
+                    .insert(key, at(socket(address, number, false), status).into());
             }
         }
     }
@@ -111,7 +114,7 @@ fn of_backend(id: &ObjectId, view: &View<'_>) -> Zones {
         if let (Some(name), Some(HostIdentifier::Endpoint(server))) = (endpoint.name(), &mut at.host_identifier) {
             name.clone_into(&mut server.hostname);
         }
-        zones.entry(SmolStr::new(&zone)).or_default().insert(key, at);
+        zones.entry(SmolStr::new(&zone)).or_default().insert(key, at.into());
     }
     zones
 }

@@ -1,45 +1,22 @@
 //! A route table: the virtual hosts of one shard of a listener's hostnames.
 //!
-//! Routes arrive encoded. A table is put together from those bytes, so that one changed route costs its own encoding and
-//! a copy of its neighbours. [`RawTable`] and [`RawHost`] have the field numbers of Envoy's `RouteConfiguration` and
-//! `VirtualHost`, with the routes as opaque bytes; a test holds that.
+//! Routes arrive encoded, see [`EncodedTable`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use prost::Message;
 use smol_str::SmolStr;
 use xds_api::envoy::config::route::v3::route::Action;
 use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
-use xds_api::envoy::config::route::v3::{DirectResponseAction, Route, RouteMatch};
-use xds_api::{Resource, ResourceType};
+use xds_api::envoy::config::route::v3::{DirectResponseAction, Route, RouteConfiguration, RouteMatch};
 
+use super::encoded_table::EncodedTable;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{HcmId, Shard};
 use crate::render::filters::table_fallback;
 use crate::routing::{AttachedRules, RankedRoute};
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct RawTable {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, repeated, tag = "2")]
-    virtual_hosts: Vec<RawHost>,
-    #[prost(string, repeated, tag = "8")]
-    request_headers_to_remove: Vec<String>,
-    #[prost(bool, tag = "14")]
-    ignore_port_in_host_matching: bool,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct RawHost {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, repeated, tag = "2")]
-    domains: Vec<String>,
-    #[prost(bytes = "bytes", repeated, tag = "3")]
-    routes: Vec<Bytes>,
-}
 
 pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
     let mut by_model: BTreeMap<SmolStr, (bool, Vec<RankedRoute>)> = BTreeMap::new();
@@ -84,28 +61,30 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
         hosts.entry(host.clone()).or_default();
     }
     let name = hcm.table_name(shard);
-    let virtual_hosts = hosts.into_iter().map(|(host, mut routes)| {
+    let mut table = EncodedTable::new(&name);
+    for (host, mut routes) in hosts {
         if misdirected.contains(&host) {
-            let routes = vec![always("misdirected", MISDIRECTED)];
-            return RawHost { name: host.to_string(), domains: vec![host.to_string()], routes };
+            table.host(&host, &host, [&*MISDIRECTED].into_iter());
+            continue;
         }
         routes.sort_by(|a, b| a.precedence.cmp(&b.precedence));
-        let routes = routes.into_iter().map(|route| route.body.clone());
         // A host with a table of its own never falls through to wildcard hostnames.
-        let last = (shard != Shard::Default).then(|| always("not-found", 404));
-        RawHost { name: host.to_string(), domains: vec![host.to_string()], routes: routes.chain(last).collect() }
-    });
-    let table = RawTable {
-        name: name.clone(),
-        virtual_hosts: virtual_hosts.collect(),
-        request_headers_to_remove: vec![table_fallback::SCOPE_HEADER.to_owned()],
-        ignore_port_in_host_matching: true,
-    };
-    Product::Resource(Resource::encode(ResourceType::RouteConfiguration, &name, &table)).into()
+        let last = (shard != Shard::Default).then(|| &*NOT_FOUND);
+        table.host(&host, &host, routes.iter().map(|route| &route.body).chain(last));
+    }
+    Product::Resource(table.finish(&REST)).into()
 }
 
+/// What is the same in every table.
+static REST: LazyLock<RouteConfiguration> = LazyLock::new(|| RouteConfiguration {
+    request_headers_to_remove: vec![table_fallback::SCOPE_HEADER.to_owned()],
+    ignore_port_in_host_matching: true,
+    ..RouteConfiguration::default()
+});
+
 /// A client that shares a connection among hosts is told to open another.
-const MISDIRECTED: u32 = 421;
+static MISDIRECTED: LazyLock<Bytes> = LazyLock::new(|| always("misdirected", 421));
+static NOT_FOUND: LazyLock<Bytes> = LazyLock::new(|| always("not-found", 404));
 
 fn always(name: &str, status: u32) -> Bytes {
     let route = Route {
@@ -119,41 +98,4 @@ fn always(name: &str, status: u32) -> Bytes {
         ..Route::default()
     };
     route.encode_to_vec().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use xds_api::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
-
-    use super::*;
-
-    #[test]
-    fn raw_tables_are_route_configurations() {
-        let route = Route { name: "r".into(), ..Route::default() };
-        let host = VirtualHost {
-            name: "h".into(),
-            domains: vec!["h".into(), "*.h".into()],
-            routes: vec![route.clone()],
-            ..VirtualHost::default()
-        };
-        let table = RouteConfiguration {
-            name: "t".into(),
-            virtual_hosts: vec![host],
-            request_headers_to_remove: vec!["x".into()],
-            ignore_port_in_host_matching: true,
-            ..Default::default()
-        };
-        let raw_host = RawHost {
-            name: "h".into(),
-            domains: vec!["h".into(), "*.h".into()],
-            routes: vec![route.encode_to_vec().into()],
-        };
-        let raw = RawTable {
-            name: "t".into(),
-            virtual_hosts: vec![raw_host],
-            request_headers_to_remove: vec!["x".into()],
-            ignore_port_in_host_matching: true,
-        };
-        assert_eq!(raw.encode_to_vec(), table.encode_to_vec());
-    }
 }

@@ -107,7 +107,7 @@ pub(crate) fn policy_for<'a>(id: &ClusterId, view: &View<'a>) -> Option<&'a Obje
     let port_name = port_name(id, view);
     let mut candidates: Vec<(bool, &Object)> = Vec::new();
     for referrer in view.referrers_of(&id.backend, Role::PolicyTarget, Kind::BackendTlsPolicy) {
-        let Some(object) = view.object(&referrer) else { continue };
+        let Some(object) = view.object(referrer) else { continue };
         let Some(spec) = object.spec::<BackendTlsPolicySpec>() else { continue };
         let target = spec.target_refs.iter().filter(|target| target.name == id.backend.name);
         for target in target.filter(|target| target.kind == id.backend.kind.name()) {

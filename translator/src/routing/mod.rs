@@ -40,8 +40,8 @@ use crate::names::{ClusterId, ListenerId, Shard};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct AttachedRules {
-    /// `*` stands for every host.
-    pub hostnames: BTreeSet<SmolStr>,
+    /// Sorted; `*` stands for every host.
+    pub hostnames: Vec<SmolStr>,
     pub routes: Vec<RankedRoute>,
     /// For routes of layer 4, which have a target in the place of routes.
     pub l4: Option<crate::l4::Target>,

@@ -6,6 +6,7 @@ use kinds::ai::{AiGatewayRouteSpec, AiServiceBackendSpec, BackendSecurityPolicyS
 use kinds::inference::{InferencePoolSpec, InferenceServiceSpec};
 use kinds::{Diagnostic, FieldPath, Kind, Object, ObjectId};
 use serde_json::json;
+use smol_str::SmolStr;
 
 use super::{Condition, ParentStatus, Status};
 use crate::ai;
@@ -123,7 +124,7 @@ fn of_pool(object: &Object, view: &View<'_>) -> Outcome {
     }
     let id = &object.id;
     let broken = ai::usable(id, view).err();
-    let mut gateways: Vec<(ObjectId, String)> = Vec::new();
+    let mut gateways: Vec<(ObjectId, SmolStr)> = Vec::new();
     for route in view.referrers(id, Role::Backend) {
         let Some(parents) = view.made::<Parents>(UnitId::Parents(route.clone())) else { continue };
         for parent in parents.0.iter().filter(|parent| parent.refusal.is_none()) {
@@ -217,7 +218,7 @@ pub(super) fn route_condition(problems: &[Refused]) -> Condition {
 }
 
 /// The controllers that a Gateway, or the Gateways of a route, belong to.
-fn controllers(target: &ObjectId, view: &View<'_>) -> BTreeSet<String> {
+fn controllers(target: &ObjectId, view: &View<'_>) -> BTreeSet<SmolStr> {
     match target.kind {
         Kind::Gateway => {
             let plan = view.made::<Plan>(UnitId::Plan(target.clone())).filter(|plan| plan.ours);

@@ -154,7 +154,7 @@ pub(super) fn of_listener_set(id: &ObjectId, view: &View<'_>) -> Outcome {
 
 fn listener_status(listener: &PlannedListener, view: &View<'_>) -> ListenerStatus {
     let problem = |condition| listener.problems.iter().find(move |problem| problem.condition == condition);
-    let verdict = |condition, good_reason, good: &str| match problem(condition) {
+    let verdict = |condition, good_reason, good: &'static str| match problem(condition) {
         Some(problem) => Condition::no(condition, problem.reason, problem.message.clone()),
         None => Condition::yes(condition, good_reason, good),
     };

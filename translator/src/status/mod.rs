@@ -7,6 +7,8 @@ mod limits;
 mod policy;
 mod route;
 
+use std::borrow::Cow;
+
 use kinds::{Kind, ObjectId};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
@@ -83,7 +85,7 @@ pub struct Condition {
     pub kind: &'static str,
     pub holds: bool,
     pub reason: &'static str,
-    pub message: String,
+    pub message: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -99,18 +101,18 @@ pub struct ListenerStatus {
 pub struct ParentStatus {
     /// The reference as the user wrote it.
     pub reference: Value,
-    pub controller: String,
+    pub controller: SmolStr,
     pub conditions: Vec<Condition>,
 }
 
 impl Condition {
     #[must_use]
-    pub fn yes(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn yes(kind: &'static str, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, holds: true, reason, message: message.into() }
     }
 
     #[must_use]
-    pub fn no(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn no(kind: &'static str, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, holds: false, reason, message: message.into() }
     }
 }
@@ -161,7 +163,7 @@ impl Status {
     fn parent_value(&self, field: &str, parent: &ParentStatus) -> Value {
         json!({
             field: parent.reference,
-            "controllerName": parent.controller,
+            "controllerName": parent.controller.as_str(),
             "conditions": self.conditions_value(&parent.conditions),
         })
     }

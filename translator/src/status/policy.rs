@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kinds::gateway::{BackendTlsPolicySpec, LocalPolicyTargetReference};
 use kinds::{Diagnostic, FieldPath, Kind, Object, ObjectId};
 use serde_json::json;
+use smol_str::SmolStr;
 
 use super::{Condition, ParentStatus, Status};
 use crate::attach::Parents;
@@ -60,7 +61,7 @@ pub(super) fn of_backend_tls_policy(id: &ObjectId, view: &View<'_>) -> Outcome {
             }
         }
     }
-    let status = |(gateway, (controller, accepted)): (ObjectId, (String, Condition))| ParentStatus {
+    let status = |(gateway, (controller, accepted)): (ObjectId, (SmolStr, Condition))| ParentStatus {
         reference: json!({
             "group": gateway.kind.group(),
             "kind": gateway.kind.name(),
@@ -130,7 +131,7 @@ fn older(
 }
 
 /// The Gateways through which a backend is reached, with the controllers that sign for them.
-fn gateways(backend: &ObjectId, view: &View<'_>) -> BTreeMap<ObjectId, String> {
+fn gateways(backend: &ObjectId, view: &View<'_>) -> BTreeMap<ObjectId, SmolStr> {
     let mut found = BTreeMap::new();
     for referrer in view.referrers(backend, Role::Backend) {
         // Between a backend and a route by model stands a backend of that model.
