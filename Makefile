@@ -10,6 +10,7 @@ help:
 	@echo "make lint    formatting and lints"
 	@echo "make golden  write golden/ anew from testdata/"
 	@echo "make bench   benchmarks: ratios, printed"
+	@echo "make bench-models  ten thousand models behind one hostname: bytes, times, stalls"
 	@echo "make bench-kubernetes  over an API server: from an edit to its being served, and memory; needs make kube-api"
 	@echo "make fuzz    damaged manifests: nothing may panic, nothing that Envoy refuses may come out"
 	@echo "make openai  install the Python package openai $(OPENAI_VERSION) into .cache/, which tests use as a client"
@@ -98,6 +99,12 @@ bench-request: envoy
 	@echo "== what a request to a model costs an Envoy"
 	cargo build --release -p chancery
 	cargo run --release -p chancery --example bench_request
+
+.PHONY: bench-models
+bench-models: envoy
+	@echo "== ten thousand models behind one hostname"
+	cargo build --release -p chancery
+	cargo run --release -p chancery --example bench_models -- $(MODELS)
 
 .PHONY: fuzz
 fuzz:

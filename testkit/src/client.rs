@@ -46,6 +46,22 @@ impl Reply {
     }
 }
 
+/// A connection that stays open from one request to the next, over HTTP/1.1.
+#[derive(Debug)]
+pub struct Connection {
+    client: HttpClient,
+    sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+}
+
+impl Connection {
+    pub async fn post(&mut self, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Reply> {
+        let request = self.client.request(Method::POST, path, body.into())?;
+        self.sender.ready().await?;
+        let (parts, body) = self.sender.send_request(request).await?.into_parts();
+        Ok(Reply { status: parts.status, headers: parts.headers, body: body.collect().await?.to_bytes() })
+    }
+}
+
 /// A reply whose body is still coming. Dropped early, it hangs up.
 #[derive(Debug)]
 pub struct StreamingReply {
@@ -147,6 +163,18 @@ impl HttpClient {
     pub fn tls(mut self, tls: ClientTls) -> Self {
         self.tls = Some(tls);
         self
+    }
+
+    /// Opens a connection for many requests, without TLS.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn connect(&self) -> anyhow::Result<Connection> {
+        let socket = TcpStream::connect(("127.0.0.1", self.port)).await.context("connect")?;
+        socket.set_nodelay(true)?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+        tokio::spawn(connection);
+        Ok(Connection { client: self.clone(), sender })
     }
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Reply> {

@@ -53,7 +53,7 @@ fn make(unit: &UnitId, view: &View<'_>) -> Outcome {
         UnitId::AiHost(hcm, host) => ai::evaluate_host(hcm, host, view),
         UnitId::AiList(..) => ai::evaluate_list(view),
         UnitId::ModelTable(hcm, host, model) => ai::evaluate_table(hcm, host, model, view),
-        UnitId::ModelScope(hcm, host, model) => ai::evaluate_scope(hcm, host, model),
+        UnitId::ModelScope(hcm, host, model) => ai::evaluate_scope(hcm, host, model, view),
         UnitId::Table(hcm, shard) => render::table::evaluate(hcm, *shard, view),
         UnitId::Scope(hcm, host) => render::scope::evaluate(hcm, host),
         UnitId::Port(gateway, port) => render::listener::evaluate(gateway, *port, view),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde::Serialize;
 use smol_str::SmolStr;
 use xds_api::google::protobuf::Any;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::api::Api;
 use super::attached::AiRoute;
@@ -53,6 +54,17 @@ pub(crate) fn evaluate(hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> Outcome 
 }
 
 /// The models of a host, each once, sorted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Listing {
+    models: Vec<Listed>,
+    /// Tells a long list from what it was before.
+    pub version: Option<u64>,
+}
+
+/// A list as short as this is pushed to whoever has it. Of a longer one, every change makes a table by a new name, which
+/// an Envoy fetches when somebody asks for the list: ten thousand models are a megabyte, and are seldom listed.
+const PUSHED: usize = 16;
+
 pub(crate) fn evaluate_list(view: &View<'_>) -> Outcome {
     let mut all: BTreeMap<SmolStr, Listed> = BTreeMap::new();
     for unit in view.demanders() {
@@ -61,28 +73,82 @@ pub(crate) fn evaluate_list(view: &View<'_>) -> Outcome {
             all.entry(listed.model.clone()).or_insert_with(|| listed.clone());
         }
     }
-    Product::Listed(all.into_values().collect::<Vec<_>>().into()).into()
+    Product::Listing(Listing::new(all.into_values().collect()).into()).into()
 }
 
-pub(super) fn list_body(models: &[Listed], api: Api) -> String {
-    match api {
-        Api::Anthropic => {
-            let data: Vec<_> = models
-                .iter()
-                .map(|one| {
-                    json!({"id": one.model, "type": "model", "display_name": one.model, "created_at": rfc3339(one.created)})
-                })
-                .collect();
-            let end = |one: Option<&Listed>| one.map(|one| one.model.clone());
-            json!({"data": data, "first_id": end(models.first()), "has_more": false, "last_id": end(models.last())})
-                .to_string()
-        }
-        Api::OpenAi | Api::Cohere => {
-            let data: Vec<_> = models
-                .iter()
-                .map(|one| json!({"id": one.model, "created": one.created, "object": "model", "owned_by": one.owner}))
-                .collect();
-            json!({"data": data, "object": "list"}).to_string()
+#[derive(Serialize)]
+struct OpenAiList<'a> {
+    data: Vec<OpenAiModel<'a>>,
+    object: &'static str,
+}
+
+#[derive(Serialize)]
+struct OpenAiModel<'a> {
+    created: i64,
+    id: &'a str,
+    object: &'static str,
+    owned_by: &'a str,
+}
+
+#[derive(Serialize)]
+struct AnthropicList<'a> {
+    data: Vec<AnthropicModel<'a>>,
+    first_id: Option<&'a str>,
+    has_more: bool,
+    last_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct AnthropicModel<'a> {
+    created_at: String,
+    display_name: &'a str,
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+impl<'a> From<&'a Listed> for OpenAiModel<'a> {
+    fn from(one: &'a Listed) -> Self {
+        Self { created: one.created, id: &one.model, object: "model", owned_by: &one.owner }
+    }
+}
+
+impl<'a> From<&'a Listed> for AnthropicModel<'a> {
+    fn from(one: &'a Listed) -> Self {
+        Self { created_at: rfc3339(one.created), display_name: &one.model, id: &one.model, kind: "model" }
+    }
+}
+
+impl Listing {
+    fn new(models: Vec<Listed>) -> Self {
+        let version = (models.len() > PUSHED).then(|| {
+            let mut hash = Xxh3::new();
+            for one in &models {
+                // Ends that no name holds keep one field from running into the next.
+                hash.update(one.model.as_bytes());
+                hash.update(&[0xff]);
+                hash.update(one.owner.as_bytes());
+                hash.update(&[0xff]);
+                hash.update(&one.created.to_le_bytes());
+            }
+            hash.digest()
+        });
+        Self { models, version }
+    }
+
+    /// The list as clients of an API read it.
+    pub(super) fn body(&self, api: Api) -> serde_json::Result<String> {
+        match api {
+            Api::Anthropic => serde_json::to_string(&AnthropicList {
+                data: self.models.iter().map(AnthropicModel::from).collect(),
+                first_id: self.models.first().map(|one| one.model.as_str()),
+                has_more: false,
+                last_id: self.models.last().map(|one| one.model.as_str()),
+            }),
+            Api::OpenAi | Api::Cohere => serde_json::to_string(&OpenAiList {
+                data: self.models.iter().map(OpenAiModel::from).collect(),
+                object: "list",
+            }),
         }
     }
 }

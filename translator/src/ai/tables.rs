@@ -1,7 +1,7 @@
 //! The tables of models, and the scopes that lead to them: one small table for each model of a host.
 //!
 //! A table is fetched when the first request for its model comes, so that ten thousand models cost an Envoy what their
-//! names cost.
+//! names cost. The table of a long list of models has a name that changes with it, so that no change sends it again unasked.
 
 use std::fmt::Write;
 
@@ -22,7 +22,7 @@ use xds_api::{Resource, ResourceType};
 use super::api::Api;
 use super::attached::AiRoute;
 use super::filters::OTHER;
-use super::host::{HostModels, Listed};
+use super::host::{HostModels, Listing};
 use super::pre_route::orders;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::HcmId;
@@ -67,17 +67,26 @@ fn scope_key(hcm: &HcmId, host: &str, model: &ModelKey) -> String {
     key
 }
 
-fn table_name(hcm: &HcmId, host: &str, model: &ModelKey) -> String {
-    format!("{}/{}/{}", hcm.gateway.namespace, hcm.gateway.name, scope_key(hcm, host, model))
+fn table_name(hcm: &HcmId, host: &str, model: &ModelKey, view: &View<'_>) -> String {
+    let name = format!("{}/{}/{}", hcm.gateway.namespace, hcm.gateway.name, scope_key(hcm, host, model));
+    let version = match model {
+        ModelKey::List(_) => listing(hcm, host, view).and_then(|listing| listing.version),
+        ModelKey::Named(_) | ModelKey::Other => None,
+    };
+    version.map_or(name.clone(), |version| format!("{name}@{version:016x}"))
 }
 
-pub(crate) fn evaluate_scope(hcm: &HcmId, host: &str, model: &ModelKey) -> Outcome {
+fn listing<'a>(hcm: &HcmId, host: &str, view: &View<'a>) -> Option<&'a Listing> {
+    view.made::<Listing>(UnitId::AiList(hcm.clone(), host.into()))
+}
+
+pub(crate) fn evaluate_scope(hcm: &HcmId, host: &str, model: &ModelKey, view: &View<'_>) -> Outcome {
     let key = scope_key(hcm, host, model);
     let scope = ScopedRouteConfiguration {
         // What every host needs is there from the start; the rest is fetched when asked for.
         on_demand: *model != ModelKey::Other,
         name: key.clone(),
-        route_configuration_name: table_name(hcm, host, model),
+        route_configuration_name: table_name(hcm, host, model, view),
         key: Some(Key { fragments: vec![key::Fragment { r#type: Some(key::fragment::Type::StringKey(key.clone())) }] }),
         ..ScopedRouteConfiguration::default()
     };
@@ -88,12 +97,12 @@ pub(crate) fn evaluate_table(hcm: &HcmId, host: &str, model: &ModelKey, view: &V
     let Some(models) = view.made::<HostModels>(UnitId::AiHost(hcm.clone(), host.into())) else {
         return Outcome::default();
     };
-    let name = table_name(hcm, host, model);
+    let name = table_name(hcm, host, model, view);
     let mut largest = None;
     let routes = match model {
         ModelKey::List(api) => {
-            let list = view.made::<Vec<Listed>>(UnitId::AiList(hcm.clone(), host.into()));
-            let body = super::host::list_body(list.map(Vec::as_slice).unwrap_or_default(), *api);
+            // Infallible: strings and numbers only.
+            let body = listing(hcm, host, view).and_then(|listing| listing.body(*api).ok()).unwrap_or_default();
             largest = Some(uint32(u32::try_from(body.len()).unwrap_or(u32::MAX).max(4096)));
             vec![guarded(direct("models", 200, body), models)]
         }

@@ -6,7 +6,7 @@ use kinds::{Diagnostic, ObjectId};
 use xds_api::Resource;
 
 use super::unit::UnitId;
-use crate::ai::{HostModels, Listed};
+use crate::ai::{HostModels, Listing};
 use crate::attach::{Parents, Plan};
 use crate::deployment::Deployment;
 use crate::policy::{Effective, GuardChain, Overridden, Policies, Security, Targets, Traffic};
@@ -38,7 +38,7 @@ pub(crate) enum Product {
     Overridden(Arc<Overridden>),
     Guard(Arc<GuardChain>),
     HostModels(Arc<HostModels>),
-    Listed(Arc<Vec<Listed>>),
+    Listing(Arc<Listing>),
     Patches(Arc<Vec<ObjectId>>),
     Resource(Resource),
     Status(Arc<Status>),
@@ -73,7 +73,7 @@ made! {
     Overridden(Overridden);
     Guard(GuardChain);
     HostModels(HostModels);
-    Listed(Vec<Listed>);
+    Listing(Listing);
     Patches(Vec<ObjectId>);
     Resource(Resource);
     Status(Status);
