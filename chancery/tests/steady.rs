@@ -224,8 +224,8 @@ async fn edits_cost_no_request_over_sotw() {
     edits("sotw").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restart_costs_no_request_and_sends_nothing_again() {
+/// With and without a state directory, the control plane is killed, and comes back.
+async fn restart(protocol: &str, keeps_state: bool) {
     let one = Echo::start("one").await.unwrap();
     let authority = Authority::new("clients trust it").unwrap();
     let leaf = authority.issue(&["app.example.com"]).unwrap();
@@ -240,28 +240,89 @@ async fn a_restart_costs_no_request_and_sends_nothing_again() {
     };
     let port = now.http;
     let text = now.manifests();
-    let mut control = Chancery::start(env!("CARGO_BIN_EXE_chancery"), &[("all.yaml", &text)]).await.unwrap();
-    let _envoy = Envoy::start(&control.bootstrap("default/web", &[]).await.unwrap()).await.unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let options = ["--state-dir", state.path().to_str().unwrap()];
+    let options = if keeps_state { &options[..] } else { &[] };
+    let files = [("all.yaml", text.as_str())];
+    let mut control = Chancery::start_with(env!("CARGO_BIN_EXE_chancery"), &files, options).await.unwrap();
+    let bootstrap = control.bootstrap("default/web", &["--protocol", protocol]).await.unwrap();
+    let envoy = Envoy::start(&bootstrap).await.unwrap();
     becomes(port, "0", "one").await;
-    let traffic = Traffic::start(app(port));
-    control.restart().await.unwrap();
-    let admin = control.admin;
-    let acknowledged = || async {
-        let fleet = HttpClient::new(admin).get("/fleet").await.ok()?.json();
-        let types = fleet["clients"][0]["types"].as_object()?.clone();
-        let all = ["clusters", "endpoints", "listeners", "routes", "scopes"];
-        all.iter().all(|kind| types.get(*kind).is_some_and(|t| t["acknowledged"].is_string())).then_some(())
-    };
-    eventually("Envoy is back", Duration::from_secs(60), acknowledged).await;
-    traffic.assert_none_failed().await;
-    let metrics = HttpClient::new(admin).get("/metrics").await.unwrap().text();
-    let sent = metrics.lines().filter(|line| line.starts_with("xds_push_bytes_total"));
-    for line in sent {
-        let bytes: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-        assert!(bytes < 250, "only empty answers: {line}");
+    becomes_over_tls(&now, &authority, "0").await;
+    let plain = Traffic::start(app(port));
+    let encrypted = Traffic::start(app(now.https).tls(ClientTls::new(&authority, "app.example.com")));
+    for round in 1..=2 {
+        if keeps_state {
+            let saved = || async { std::fs::read_dir(state.path()).ok()?.next().map(|_| ()) };
+            eventually("the snapshot is saved", Duration::from_secs(20), saved).await;
+        }
+        control.restart().await.unwrap();
+        let admin = control.admin;
+        let acknowledged = || async {
+            let fleet = HttpClient::new(admin).get("/fleet").await.ok()?.json();
+            let types = fleet["clients"][0]["types"].as_object()?.clone();
+            let all = ["clusters", "endpoints", "secrets", "listeners", "routes", "scopes"];
+            all.iter().all(|kind| types.get(*kind).is_some_and(|t| t["acknowledged"].is_string())).then_some(())
+        };
+        if protocol == "delta" {
+            eventually("Envoy is back", Duration::from_secs(60), acknowledged).await;
+            assert_only_empty_answers(admin).await;
+        } else {
+            // What is in step is not even answered in SotW, where the version says so; the rest is sent once.
+            let back = || async {
+                let fleet = HttpClient::new(admin).get("/fleet").await.ok()?.json();
+                fleet["clients"][0]["types"]["routes"]["acknowledged"].as_str().map(|_| ())
+            };
+            eventually("Envoy is back", Duration::from_secs(60), back).await;
+            assert_not_sent(admin, &["clusters", "listeners", "scopes"]).await;
+        }
+        // And it follows edits as before.
+        now.version = round.to_string();
+        control.write("all.yaml", &now.manifests()).unwrap();
+        becomes(port, &now.version, "one").await;
     }
-    // And it follows edits as before.
-    now.version = "1".to_owned();
-    control.write("all.yaml", &now.manifests()).unwrap();
-    becomes(port, "1", "one").await;
+    plain.assert_none_failed().await;
+    encrypted.assert_none_failed().await;
+    for rejected in ["listener_manager.lds", "cluster_manager.cds"] {
+        assert_eq!(envoy.stat(&format!("{rejected}.update_rejected")).await, 0);
+    }
+}
+
+async fn pushed(admin: u16) -> Vec<(String, u64)> {
+    let metrics = HttpClient::new(admin).get("/metrics").await.unwrap().text();
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix("xds_push_bytes_total{type=\""));
+    let read = |line: &str| {
+        let (kind, rest) = line.split_once('"').unwrap();
+        (kind.to_owned(), rest.rsplit(' ').next().unwrap().parse().unwrap())
+    };
+    lines.map(read).collect()
+}
+
+async fn assert_only_empty_answers(admin: u16) {
+    for (kind, bytes) in pushed(admin).await {
+        assert!(bytes < 250, "only empty answers: {kind} {bytes}");
+    }
+}
+
+async fn assert_not_sent(admin: u16, kinds: &[&str]) {
+    for (kind, bytes) in pushed(admin).await {
+        assert!(!kinds.contains(&kind.as_str()) || bytes == 0, "{kind} {bytes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_costs_no_request_and_sends_nothing_again_over_delta() {
+    restart("delta", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_costs_no_request_and_sends_nothing_again_over_sotw() {
+    restart("sotw", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_with_saved_state_costs_no_request() {
+    for protocol in ["delta", "sotw"] {
+        restart(protocol, true).await;
+    }
 }
