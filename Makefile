@@ -113,8 +113,14 @@ fuzz:
 
 .PHONY: bench-fanout
 bench-fanout:
-	@echo "== one push to many streams, beside the least a server can do"
-	cargo run --release -p xds-server --example bench_fanout -- 1000 10
+	@echo "== many streams: ours, beside the least a server can do, and go-control-plane where Go can build it"
+	cargo build --release -p xds-server --example bench_fanout
+	@mkdir -p .cache
+	@rm -f .cache/bench-peers
+	-@cd bench/peers && go build -o ../../.cache/bench-peers .
+	@for streams in 1000 10000; do \
+		target/release/examples/bench_fanout $$streams 10 $$(ls .cache/bench-peers 2>/dev/null); \
+	done
 
 .PHONY: bench-kubernetes
 bench-kubernetes: envoy

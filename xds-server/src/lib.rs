@@ -23,6 +23,6 @@ pub use access::{Access, AccessRule};
 pub use error::Error;
 pub use fleet::{Client, Fleet, HeldBack, Progress, Rejection, Standing, TypeProgress};
 pub use metrics::{Metrics, Withheld};
-pub use server::{Server, ServerOptions};
+pub use server::{Server, ServerOptions, listen};
 pub use snapshot::{Apart, Change, GroupKey, Keeper, Snapshots};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::codegen::Service as _;
@@ -145,6 +145,21 @@ impl Server {
             tracing::info!("connections that did not end in time are cut");
         }
     }
+}
+
+/// How many connections may wait to be accepted: a whole fleet comes at once when a server comes back, and whoever finds no
+/// place is cut off.
+const BACKLOG: u32 = 16 << 10;
+
+/// Opens a port for a fleet.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn connection(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, drain: watch::Receiver<bool>) {

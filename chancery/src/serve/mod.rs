@@ -60,7 +60,7 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// Serves until the process is told to end.
 pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
-    let xds = TcpListener::bind(config.xds).await.with_context(|| format!("xDS address {}", config.xds))?;
+    let xds = xds_server::listen(config.xds).with_context(|| format!("xDS address {}", config.xds))?;
     let admin = TcpListener::bind(config.admin).await.with_context(|| format!("admin address {}", config.admin))?;
     let counters = limits::Service::bind(config.limits.embedded(), config.state_dir.as_deref()).await?;
     tracing::info!(xds = %xds.local_addr()?, admin = %admin.local_addr()?, "chancery {}", env!("CARGO_PKG_VERSION"));
