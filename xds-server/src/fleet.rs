@@ -37,6 +37,7 @@ impl Progress {
 
     fn of(&mut self, kind: &'static str) -> Option<&mut TypeProgress> {
         let at = self.0.iter().position(|(of, _)| *of == kind).unwrap_or_else(|| {
+            self.0.reserve_exact(1);
             self.0.push((kind, TypeProgress::default()));
             self.0.len() - 1
         });

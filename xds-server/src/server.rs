@@ -1,10 +1,12 @@
 //! Sockets and tasks: accepting connections, serving streams on them, and ending in good order.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,11 +20,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_stream::Stream as _;
+use tokio_stream::wrappers::WatchStream;
 use tonic::codegen::Service as _;
 use xds_api::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 
 use crate::access::identities;
 use crate::csds::ClientStatus;
+use crate::wire::alarm::Alarm;
 use crate::wire::body::{Discovery, trailers};
 use crate::wire::methods;
 use crate::{Access, Error, Fleet, Metrics, Snapshots, Tls};
@@ -72,8 +77,16 @@ pub(crate) struct Shared {
     pub fleet: Fleet,
     pub options: ServerOptions,
     pub metrics: Metrics,
+    draining: AtomicBool,
     streams: AtomicUsize,
     status: ClientStatusDiscoveryServiceServer<ClientStatus>,
+}
+
+impl Shared {
+    /// Whether streams are to go elsewhere; each is woken through its group when that begins.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
 }
 
 /// Who is at the other end of a connection.
@@ -97,8 +110,8 @@ impl Server {
     pub fn new(snapshots: Snapshots, options: ServerOptions) -> Self {
         let fleet = Fleet::default();
         let status = ClientStatusDiscoveryServiceServer::new(ClientStatus { fleet: fleet.clone() });
-        let (metrics, streams) = (Metrics::default(), AtomicUsize::new(0));
-        Self { shared: Arc::new(Shared { snapshots, fleet, options, metrics, streams, status }) }
+        let (metrics, draining, streams) = Default::default();
+        Self { shared: Arc::new(Shared { snapshots, fleet, options, metrics, draining, streams, status }) }
     }
 
     #[must_use]
@@ -139,6 +152,8 @@ impl Server {
             }
         }
         drop(listener);
+        self.shared.draining.store(true, Ordering::Release);
+        self.shared.snapshots.wake_streams();
         draining.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(self.shared.options.drain, ended).await.is_err() {
@@ -207,19 +222,22 @@ async fn connected(
         .max_concurrent_streams(100_000)
         .initial_stream_window_size(64 << 10)
         .initial_connection_window_size(1 << 20);
-    let mut connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));
-    let mut drain = drain;
-    let drained = async { drain.wait_for(|draining| *draining).await.map(|_| ()) };
-    tokio::select! {
-        result = &mut connection => {
-            if let Err(error) = result {
-                tracing::debug!(peer = %address, %error, "a connection ended");
-            }
-            return;
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut drained = Some(Box::pin(WatchStream::from_changes(drain)));
+    let alarm = Alarm::new();
+    let result = poll_fn(|cx| {
+        if let (Some(waker), Some(watched)) = (alarm.rang(cx), &mut drained)
+            && let Poll::Ready(_) = watched.as_mut().poll_next(&mut Context::from_waker(&waker))
+        {
+            connection.as_mut().graceful_shutdown();
+            drained = None;
         }
-        _ = drained => connection.as_mut().graceful_shutdown(),
+        connection.as_mut().poll(cx)
+    })
+    .await;
+    if let Err(error) = result {
+        tracing::debug!(peer = %address, %error, "a connection ended");
     }
-    let _ = connection.await;
 }
 
 async fn answer(

@@ -113,6 +113,10 @@ impl Group {
         self.changed.subscribe()
     }
 
+    pub(crate) fn wake_streams(&self) {
+        self.changed.send_modify(|_| {});
+    }
+
     pub(crate) fn resources(&self) -> Vec<Resource> {
         let of_kind = |kind: ResourceType| {
             let state = self.state(kind);

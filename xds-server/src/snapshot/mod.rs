@@ -144,6 +144,13 @@ impl Snapshots {
         self.0.rejections.send_modify(|count| *count += 1);
     }
 
+    /// Every stream looks again, though nothing has changed.
+    pub(crate) fn wake_streams(&self) {
+        for group in self.groups() {
+            group.wake_streams();
+        }
+    }
+
     /// A group for a stream. Any client can name a group; not any number of them.
     pub(crate) fn group_of_stream(&self, key: &GroupKey) -> Option<Arc<Group>> {
         let (known, count) = {

@@ -21,6 +21,7 @@ use tokio_stream::Stream as _;
 use tokio_stream::wrappers::WatchStream;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::alarm::Alarm;
 use super::deframe::Deframer;
 use super::request::{DeltaRequest, Identity, SotwRequest};
 use crate::Error;
@@ -41,8 +42,11 @@ pub(crate) struct Discovery {
     /// A tenth more or less than the others, so that not all go at once.
     max_age: Duration,
     running: Option<Running>,
-    draining: WatchStream<bool>,
+    /// Until the client has said who it is; then its group is woken when the server drains.
+    draining: Option<WatchStream<bool>>,
     wake_at: Option<Pin<Box<Sleep>>>,
+    /// For changes, the end of the server, and time: a message of the client is none of these.
+    alarm: Alarm,
     ended: bool,
 }
 
@@ -105,8 +109,9 @@ impl Discovery {
             deframer: Deframer::default(),
             started: Instant::now(),
             running: None,
-            draining: WatchStream::from_changes(draining),
+            draining: Some(WatchStream::from_changes(draining)),
             wake_at: None,
+            alarm: Alarm::new(),
             ended: false,
         }
     }
@@ -197,6 +202,10 @@ impl Discovery {
             connected: SystemTime::now(),
             types: Default::default(),
         });
+        // What is new is polled a first time.
+        self.alarm = Alarm::new();
+        self.draining = None;
+        self.wake_at = None;
         self.running = Some(Running { stream, member, changes, rejected: false, open });
         Ok(())
     }
@@ -230,12 +239,13 @@ impl Discovery {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
-        if let Poll::Ready(Some(true)) = Pin::new(&mut self.draining).poll_next(cx) {
-            return Poll::Ready(Err(Error::Draining));
-        }
         let over = self.poll_requests(cx)?;
         if over {
             return Poll::Ready(Ok(None));
+        }
+        let rang = self.alarm.rang(cx);
+        if rang.is_some() && self.shared.is_draining() {
+            return Poll::Ready(Err(Error::Draining));
         }
         let elapsed = self.elapsed();
         let end = if self.running.is_some() { self.max_age } else { self.shared.options.patience };
@@ -244,11 +254,17 @@ impl Discovery {
             return Poll::Ready(Err(error));
         }
         let Some(running) = &mut self.running else {
+            if let (Some(waker), Some(draining)) = (&rang, &mut self.draining) {
+                while let Poll::Ready(Some(_)) = Pin::new(&mut *draining).poll_next(&mut Context::from_waker(waker)) {}
+            }
             self.wake(end, cx);
             return Poll::Pending;
         };
-        // Only the newest state matters: any number of changes is one.
-        while let Poll::Ready(Some(_)) = Pin::new(&mut running.changes).poll_next(cx) {}
+        if let Some(waker) = &rang {
+            // Only the newest state matters: any number of changes is one.
+            while let Poll::Ready(Some(_)) = Pin::new(&mut running.changes).poll_next(&mut Context::from_waker(waker)) {
+            }
+        }
         if let Some((kind, frame)) = running.stream.next(elapsed) {
             let entry = running.stream.types().find(|entry| entry.kind == kind);
             if let Some(pending) = entry.and_then(|entry| entry.pending.as_ref()) {
@@ -266,13 +282,19 @@ impl Discovery {
     }
 
     /// Asks to be polled at a time since the stream began, whatever happens before.
+    ///
+    /// A time lies ahead when it is asked for. So a timer that has gone off is moved by the next call, and polled then.
     fn wake(&mut self, at: Duration, cx: &mut Context<'_>) {
         let at = self.started + at;
-        let sleep = self.wake_at.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if sleep.deadline() != at {
-            sleep.as_mut().reset(at);
-        }
-        if sleep.as_mut().poll(cx).is_ready() {
+        let sleep = match &mut self.wake_at {
+            Some(sleep) if sleep.deadline() == at => return,
+            Some(sleep) => {
+                sleep.as_mut().reset(at);
+                sleep
+            }
+            None => self.wake_at.insert(Box::pin(tokio::time::sleep_until(at))),
+        };
+        if sleep.as_mut().poll(&mut Context::from_waker(&self.alarm.waker())).is_ready() {
             self.wake_at = None;
             cx.waker().wake_by_ref();
         }
