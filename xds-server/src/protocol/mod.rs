@@ -26,6 +26,7 @@ use self::respond::Occasion;
 use crate::Error;
 use crate::snapshot::Group;
 use crate::wire::request::{DeltaRequest, SotwRequest};
+pub(crate) use subscription::{Interned, Subscription};
 pub(crate) use typed::TypeStream;
 
 /// How long a response may stay unacknowledged before a newer state is sent over it. A warming cluster withholds the
@@ -98,7 +99,8 @@ impl Stream {
         }
         let state = self.group.state(kind);
         let doubtful = self.group.is_doubtful(kind);
-        let event = self.entry(kind).sotw(request, &state, doubtful);
+        let group = self.group.clone();
+        let event = self.entry(kind).sotw(request, &state, doubtful, &group.interned);
         self.share_names(kind, !request.names.is_empty());
         Ok(self.taken(kind, event))
     }
@@ -107,8 +109,9 @@ impl Stream {
         let Some(kind) = self.kind(&request.type_url)? else { return Ok(None) };
         let state = self.group.state(kind);
         let max_names = self.max_names;
+        let group = self.group.clone();
         let entry = self.entry(kind);
-        let event = entry.delta(request, &state);
+        let event = entry.delta(request, &state, &group.interned);
         if entry.subscription.len() > max_names {
             return Err(Error::TooMuch(format!("more than {max_names} names of one type")));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imbl::OrdSet;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The names a stream asked for. Equal sets have equal fingerprints, by which frames are shared.
@@ -16,7 +16,24 @@ pub(crate) struct Subscription {
     ever_named: bool,
 }
 
+/// The sets of names that streams of a group asked for, by their fingerprints.
+#[derive(Debug, Default)]
+pub(crate) struct Interned(FxHashMap<u64, Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    names: OrdSet<Arc<str>>,
+    /// The same, made when a second stream seems to ask for it.
+    index: FxHashSet<Arc<str>>,
+}
+
+fn fingerprint(names: &[String]) -> u64 {
+    names.iter().fold(0, |sum, name| sum ^ xxh3_64(name.as_bytes()))
+}
+
 const WILDCARD: &str = "*";
+/// Fewer names are added as fast as they are looked up.
+const WORTH_A_LOOK: usize = 8;
 /// How many different sets are remembered for sharing.
 const MOST_SETS: usize = 1024;
 
@@ -30,20 +47,43 @@ impl Subscription {
     }
 
     /// Takes the set of another stream that asked for the same, so that ten thousand of them hold one.
-    pub(crate) fn share(&mut self, interned: &mut FxHashMap<u64, OrdSet<Arc<str>>>) {
+    pub(crate) fn share(&mut self, interned: &mut Interned) {
         if self.names.is_empty() {
             return;
         }
-        match interned.get(&self.fingerprint) {
-            Some(same) if same.ptr_eq(&self.names) => {}
-            Some(same) if same.len() == self.names.len() && *same == self.names => self.names = same.clone(),
+        match interned.0.get(&self.fingerprint) {
+            Some(same) if same.names.ptr_eq(&self.names) => {}
+            Some(same) if same.names.len() == self.names.len() && same.names == self.names => {
+                self.names = same.names.clone();
+            }
             _ => {
-                if interned.len() >= MOST_SETS {
-                    interned.clear();
+                if interned.0.len() >= MOST_SETS {
+                    interned.0.clear();
                 }
-                interned.insert(self.fingerprint, self.names.clone());
+                let names = self.names.clone();
+                interned.0.insert(self.fingerprint, Shared { names, index: FxHashSet::default() });
             }
         }
+    }
+
+    /// Begins with a set that another stream asked for. False when these names are no such set, or this has begun.
+    pub(crate) fn begin_as(&mut self, names: &[String], interned: &mut Interned) -> bool {
+        if names.len() < WORTH_A_LOOK || !self.names.is_empty() || self.wildcard {
+            return false;
+        }
+        let fingerprint = fingerprint(names);
+        let Some(shared) = interned.0.get_mut(&fingerprint).filter(|shared| shared.names.len() == names.len()) else {
+            return false;
+        };
+        if shared.index.is_empty() {
+            shared.index = shared.names.iter().cloned().collect();
+        }
+        // Names that stand there twice are out of the fingerprint: as many names, all in the set, are the set.
+        if !names.iter().all(|name| shared.index.contains(name.as_str())) {
+            return false;
+        }
+        (self.names, self.fingerprint, self.ever_named) = (shared.names.clone(), fingerprint, true);
+        true
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -89,6 +129,12 @@ impl Subscription {
 
     /// A SotW request replaces the set.
     pub(crate) fn replace(&mut self, names: &[String], legacy_wildcard: bool) -> Replaced {
+        if !self.wildcard && names.len() >= WORTH_A_LOOK && names.len() == self.len() {
+            // Every acknowledgement repeats the names. A client that deceives here deceives itself.
+            if fingerprint(names) == self.fingerprint {
+                return Replaced { added: Vec::new(), newly_all: false, shrunk: false };
+            }
+        }
         let names: Vec<&String> = names.iter().filter(|name| !name.is_empty()).collect();
         self.ever_named |= !names.is_empty();
         let wildcard =
@@ -167,18 +213,47 @@ mod tests {
 
     #[test]
     fn equal_sets_are_one() {
-        let (mut a, mut b, mut interned) = (Subscription::default(), Subscription::default(), FxHashMap::default());
+        let (mut a, mut b, mut interned) = (Subscription::default(), Subscription::default(), Interned::default());
         for (index, s) in [&mut a, &mut b].into_iter().enumerate() {
             s.add("x".into());
             s.add("y".into());
             s.share(&mut interned);
-            assert_eq!(interned.len(), 1, "{index}");
+            assert_eq!(interned.0.len(), 1, "{index}");
         }
         let first = |s: &Subscription| s.names().next().unwrap().as_ptr();
         assert_eq!(first(&a), first(&b));
         a.remove("x");
         a.share(&mut interned);
         assert!(b.wants("x") && !a.wants("x"));
+    }
+
+    #[test]
+    fn a_stream_begins_with_the_set_of_another() {
+        let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
+        let (mut first, mut interned) = (Subscription::default(), Interned::default());
+        assert!(!first.begin_as(&names, &mut interned), "nobody was here before");
+        for name in &names {
+            first.add(name.as_str().into());
+        }
+        first.share(&mut interned);
+        let mut backwards = names.clone();
+        backwards.reverse();
+        let mut second = Subscription::default();
+        assert!(second.begin_as(&backwards, &mut interned));
+        assert_eq!(second.fingerprint(), first.fingerprint());
+        assert!(second.wants("n7") && !second.wants("n20"));
+        let mut other = names.clone();
+        other[3] = "n20".to_owned();
+        assert!(!Subscription::default().begin_as(&other, &mut interned));
+        // As many names, and the same sum of hashes, since two that stand there twice are in none.
+        let mut twice = names;
+        for at in [0, 1] {
+            twice[at] = format!("n{}", at + 2);
+        }
+        assert!(!Subscription::default().begin_as(&twice, &mut interned));
+        assert!(!second.replace(&backwards, false).any(), "the same names");
+        assert!(second.replace(&other, false).any());
+        assert!(second.wants("n20") && !second.wants("n3"));
     }
 
     #[test]

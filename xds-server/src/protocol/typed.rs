@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use xds_api::ResourceType;
 use xds_api::google::rpc::Status;
 
-use super::subscription::Subscription;
+use super::subscription::{Interned, Subscription};
 use super::{Event, Variant, policy};
-use crate::snapshot::{Entry, TypeState};
+use crate::snapshot::{Entry, Sum, TypeState, entry_hash, version_hash};
 use crate::wire::request::{DeltaRequest, SotwRequest, version_entry};
 
 #[derive(Debug)]
@@ -84,8 +85,18 @@ impl TypeStream {
     }
 
     /// `doubtful`: some client of the group rejected something of this type, and may hold parts of it.
-    pub(super) fn sotw(&mut self, request: &SotwRequest, state: &Arc<TypeState>, doubtful: bool) -> Option<Event> {
+    pub(super) fn sotw(
+        &mut self,
+        request: &SotwRequest,
+        state: &Arc<TypeState>,
+        doubtful: bool,
+        interned: &Mutex<Interned>,
+    ) -> Option<Event> {
         let first = !std::mem::replace(&mut self.begun, true);
+        if first && self.subscription.begin_as(&request.names, &mut interned.lock()) {
+            self.answer_due = true;
+            return None;
+        }
         let replaced = self.subscription.replace(&request.names, policy::legacy_wildcard(self.kind));
         if first {
             // A nonce of another stream means nothing here, and a version only where nothing can have grown.
@@ -123,14 +134,20 @@ impl TypeStream {
         }
     }
 
-    pub(super) fn delta(&mut self, request: &DeltaRequest, state: &Arc<TypeState>) -> Option<Event> {
+    pub(super) fn delta(
+        &mut self,
+        request: &DeltaRequest,
+        state: &Arc<TypeState>,
+        interned: &Mutex<Interned>,
+    ) -> Option<Event> {
         let first = !std::mem::replace(&mut self.begun, true);
         if first && policy::legacy_wildcard(self.kind) {
             self.subscription.start_delta(!request.subscribe.is_empty(), !request.unsubscribe.is_empty());
         }
         // Before that, everything subscribed is sent anyway.
         let answered = self.base.is_some() || self.pending.is_some();
-        for name in &request.subscribe {
+        let known = first && self.subscription.begin_as(&request.subscribe, &mut interned.lock());
+        for name in request.subscribe.iter().filter(|_| !known) {
             let name: Arc<str> = Arc::from(name.as_str());
             if answered && &*name == "*" {
                 self.owed.extend(state.entries().map(|entry| entry.name.clone()));
@@ -169,6 +186,15 @@ impl TypeStream {
 
     /// A reconnecting client says what it has: only what differs is owed.
     fn resume(&mut self, versions: &[Bytes], state: &Arc<TypeState>) {
+        let has = versions.iter().try_fold(Sum::default(), |sum, entry| {
+            let (name, version) = version_entry(entry)?;
+            Some(sum.with(entry_hash(name, version_hash(version)?)))
+        });
+        let all = if self.subscription.wildcard { Some(state.sum()) } else { state.sum_of(&self.subscription) };
+        if has.is_some() && has == all {
+            self.base = Some(state.clone());
+            return;
+        }
         let tells_gone = policy::sends_removals(self.kind) || policy::answers_missing(self.kind);
         let mut known = 0;
         for entry in versions {

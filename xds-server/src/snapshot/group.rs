@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use imbl::OrdSet;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use xds_api::{Resource, ResourceType};
 
 use super::links::{Apart, Key, Links, Published};
 use super::state::{Entry, TypeState};
 use super::{Change, GroupKey};
+use crate::protocol::Interned;
 
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -30,7 +29,7 @@ pub(crate) struct Group {
     /// Types of which something was ever rejected.
     doubtful: [AtomicBool; ResourceType::ALL.len()],
     /// Sets of names that streams asked for.
-    pub interned: Mutex<FxHashMap<u64, OrdSet<Arc<str>>>>,
+    pub interned: Mutex<Interned>,
     /// Holds what was saved, and nothing newer.
     restored: AtomicBool,
 }

@@ -16,9 +16,13 @@ use xds_api::{Resource, ResourceType, references};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::links::Key;
+use crate::protocol::Subscription;
 
 /// How many changes a state remembers, so that a stream which is a few states behind costs what changed meanwhile.
 const REMEMBERED: usize = 4096;
+
+/// How many subscriptions' sums are kept.
+const MOST_SUMS: usize = 1024;
 
 /// One resource, encoded for both protocol variants.
 #[derive(Debug)]
@@ -76,7 +80,7 @@ impl Entry {
         put_field(3, name.as_bytes(), &mut inner);
         let mut delta = BytesMut::with_capacity(inner.len() + 8);
         put_field(2, &inner, &mut delta);
-        let hash = xxh3_64(name.as_bytes()).rotate_left(17) ^ content;
+        let hash = entry_hash(&name, content);
         let endpoints = endpoints_of(kind, &name, &body);
         Self { kind, name, version, hash, body, sotw: sotw.freeze(), delta: delta.freeze(), endpoints, names }
     }
@@ -101,6 +105,33 @@ pub(crate) fn put_field(tag: u32, content: &[u8], buffer: &mut BytesMut) {
 pub(crate) fn version_text(hash: u64) -> String {
     use base64::Engine;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash.to_be_bytes())
+}
+
+/// The hash that a version is the text of.
+pub(crate) fn version_hash(text: &str) -> Option<u64> {
+    use base64::Engine;
+    let mut hash = [0; 9];
+    let length = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode_slice(text, &mut hash).ok()?;
+    let bytes: [u8; 8] = hash.get(..length)?.try_into().ok()?;
+    Some(u64::from_be_bytes(bytes))
+}
+
+/// What an entry adds to a sum.
+pub(crate) fn entry_hash(name: &str, content: u64) -> u64 {
+    xxh3_64(name.as_bytes()).rotate_left(17) ^ content
+}
+
+/// Names and versions in any order: equal sums are equal entries, but for chance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    count: usize,
+    hashes: u64,
+}
+
+impl Sum {
+    pub(crate) fn with(self, hash: u64) -> Self {
+        Self { count: self.count + 1, hashes: self.hashes ^ hash }
+    }
 }
 
 /// What lies between two states.
@@ -130,6 +161,8 @@ pub(crate) struct TypeState {
     /// The oldest epoch from which the steps lead here.
     remembered_from: u64,
     differences: Mutex<FxHashMap<u64, Arc<Difference>>>,
+    /// By subscription; none where a name of it is not there.
+    sums: Mutex<FxHashMap<u64, Option<Sum>>>,
     /// Frames by the state they start from and the subscription they are for.
     pub frames: Mutex<FxHashMap<FrameKey, Bytes>>,
 }
@@ -153,6 +186,7 @@ impl TypeState {
             steps: Vector::new(),
             remembered_from: 0,
             differences: Mutex::default(),
+            sums: Mutex::default(),
             frames: Mutex::default(),
         }
     }
@@ -163,6 +197,26 @@ impl TypeState {
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
+    }
+
+    pub(crate) fn sum(&self) -> Sum {
+        Sum { count: self.entries.len(), hashes: self.content }
+    }
+
+    /// Of the names of a subscription, if all are there. Found once for all streams that want the same.
+    pub(crate) fn sum_of(&self, subscription: &Subscription) -> Option<Sum> {
+        let key = subscription.fingerprint();
+        if let Some(found) = self.sums.lock().get(&key) {
+            return *found;
+        }
+        let add = |sum: Sum, name: &Arc<str>| Some(sum.with(self.get(name)?.hash));
+        let sum = subscription.names().try_fold(Sum::default(), add);
+        let mut sums = self.sums.lock();
+        if sums.len() >= MOST_SUMS {
+            sums.clear();
+        }
+        sums.insert(key, sum);
+        sum
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -222,6 +276,7 @@ impl TypeState {
             steps,
             remembered_from,
             differences: Mutex::default(),
+            sums: Mutex::default(),
             frames: Mutex::default(),
         })
     }
