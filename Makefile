@@ -12,7 +12,8 @@ help:
 	@echo "make bench   benchmarks: ratios, printed"
 	@echo "make bench-models  ten thousand models behind one hostname: bytes, times, stalls"
 	@echo "make bench-kubernetes  over an API server: from an edit to its being served, and memory; needs make kube-api"
-	@echo "make fuzz    damaged manifests: nothing may panic, nothing that Envoy refuses may come out"
+	@echo "make fuzz    a million bodies, which the scripts must read as serde_json does; damaged manifests: nothing may panic,"
+	@echo "             nothing that Envoy refuses may come out"
 	@echo "make openai  install the Python package openai $(OPENAI_VERSION) into .cache/, which tests use as a client"
 	@echo "make envoy   install Envoy $(ENVOY_VERSION) into .cache/"
 	@echo "make manifests    render deploy/manifests from the chart"
@@ -108,6 +109,8 @@ bench-models: envoy
 
 .PHONY: fuzz
 fuzz:
+	@echo "== bodies of requests, by the scripts and by serde_json"
+	cargo run -p script-check --example fuzz_bodies -- $(or $(BODIES),1000000)
 	@echo "== damaged manifests for $(or $(SECONDS_TO_RUN),600) s"
 	cargo run -p translator --example fuzz_manifests -- $(or $(SECONDS_TO_RUN),600)
 

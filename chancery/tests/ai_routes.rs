@@ -144,6 +144,14 @@ async fn rules_without_an_exact_model_keep_their_place() {
             assert_eq!(body, json!({"model": "other", "n": 1, "user": "u"}));
         }
     }
+    // Nobody keeps a field by writing it so that it is not found.
+    let served = three.served();
+    for body in ["{\"model\":\"other\",\"se\\u0065d\":7}", "{\"model\":\"other\",\"user\":1,\"user\":2}"] {
+        let reply = gateway.chat(body).await.unwrap();
+        assert_eq!(reply.status, 400, "{body}: {}", reply.text());
+        assert_eq!(reply.json()["error"]["code"], "invalid_body", "{}", reply.text());
+    }
+    assert_eq!(three.served(), served);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps for a guessed time: what a test waits for is a condition, with a deadline ([`eventually`]).
 
+pub mod bodies;
 mod chancery;
 mod client;
 mod dns;

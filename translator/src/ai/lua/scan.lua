@@ -69,9 +69,31 @@ end
 
 local ESCAPES = { ['"'] = '"', ['\\'] = '\\', ['/'] = '/', b = '\b', f = '\f', n = '\n', r = '\r', t = '\t' }
 
--- What a string without its quotes means; nil for a bad escape or a bare control character.
+local function follows(c) return c and c >= 0x80 and c <= 0xBF end
+
+-- Whether readers who leave out what is no character would all see the same.
+local function is_utf8(s)
+  local p = find(s, '[\128-\255]')
+  while p do
+    local a, b, c, d = byte(s, p, p + 3)
+    if not follows(b) or a < 0xC2 or a > 0xF4 then return false end
+    local size = 2
+    if a >= 0xE0 then
+      if not follows(c) or a == 0xE0 and b < 0xA0 or a == 0xED and b > 0x9F then return false end
+      size = 3
+    end
+    if a >= 0xF0 then
+      if not follows(d) or a == 0xF0 and b < 0x90 or a == 0xF4 and b > 0x8F then return false end
+      size = 4
+    end
+    p = find(s, '[\128-\255]', p + size)
+  end
+  return true
+end
+
+-- What a string without its quotes means; nil for a bad escape, a bare control character, or bytes that are no characters.
 local function unescape(text)
-  if find(text, '[%z\1-\31]') then return nil end
+  if find(text, '[%z\1-\31]') or not is_utf8(text) then return nil end
   if not find(text, '\\', 1, true) then return text end
   local parts, p = {}, 1
   while true do
@@ -124,11 +146,9 @@ local function scan(s, want)
         if not q then return nil, 'it ends within a string' end
         if depth == 1 then
           name = sub(s, p + 1, q - 1)
-          if find(name, '\\', 1, true) then
-            local meant = unescape(name)
-            if not meant then return nil, 'a key is not valid' end
-            if want[meant] then return nil, 'the key `' .. meant .. '` is written with escapes' end
-          end
+          local meant = unescape(name)
+          if not meant then return nil, 'a key is not valid' end
+          if meant ~= name and want[meant] then return nil, 'the key `' .. meant .. '` is written with escapes' end
           if want[name] and found[name] then return nil, 'the key `' .. name .. '` is there twice' end
         end
         p, c = past_space(s, q + 1)

@@ -17,13 +17,19 @@ local function json(text)
   return '"' .. string.gsub(text, '[%c"\\]', function(c) return string.format('\\u%04x', byte(c)) end) .. '"'
 end
 
--- The body with top-level fields set and removed; the rest keeps its bytes.
+-- A name as one segment of a path: a client's own model leads to no other place of the server.
+local function segment(text)
+  if string.match(text, '^%.+$') then return (string.gsub(text, '%.', '%%2E')) end
+  return (string.gsub(text, '[^%w%-%._~]', function(c) return string.format('%%%02X', byte(c)) end))
+end
+
+-- The body with top-level fields set and removed; the rest keeps its bytes. Or nil and what is wrong with it.
 local function edited(s, set, removed)
   local want = {}
   for key in pairs(set) do want[key] = true end
   for key in pairs(removed) do want[key] = true end
   local found, open = scan(s, want)
-  if not found then return nil end
+  if not found then return nil, open end
   local changes, added = {}, {}
   for key, value in pairs(set) do
     if found[key] then
@@ -137,7 +143,7 @@ function envoy_on_request(h)
   if template then
     local query = string.match(path, '%?.*$') or ''
     local effective = model or kept.model or ''
-    local made = string.gsub(template, '{(%a+)}', { rest = kept.rest or '', model = effective })
+    local made = string.gsub(template, '{(%a+)}', { rest = kept.rest or '', model = segment(effective) })
     -- A path that a server has beside its prefix.
     made = string.gsub(made, '^.*/%.%./', '/')
     if query ~= '' and string.find(made, '?', 1, true) then query = '&' .. sub(query, 2) end
@@ -154,12 +160,18 @@ function envoy_on_request(h)
   local body = h:body()
   if not body or body:length() == 0 then return end
   local text = body:getBytes(0, body:length())
-  local made
+  local made, wrong
   if string.find(string.lower(content_type), 'multipart/form-data', 1, true) then
     made = model and form_edited(text, content_type, model)
   else
     if usage then set.stream_options = with_usage(text, set.stream_options) end
-    made = edited(text, set, removed)
+    made, wrong = edited(text, set, removed)
+    if not made then
+      -- Whoever hides a field that is to be changed would keep all the others as well: another model, no usage to count.
+      return h:respond({ [':status'] = '400', ['content-type'] = 'application/json' },
+        '{"error":{"message":' .. json('malformed request: the body cannot be changed as its server wants it: ' .. wrong)
+        .. ',"type":"invalid_request_error","param":null,"code":"invalid_body"}}')
+    end
   end
   if made then h:headers():replace('content-length', tostring(body:setBytes(made))) end
 end
