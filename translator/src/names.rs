@@ -119,6 +119,8 @@ pub(crate) enum Form {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Member {
     pub backend: ObjectId,
+    /// None where the backend itself says its ports.
+    pub port: Option<u16>,
     pub priority: u32,
     pub weight: u32,
 }
@@ -274,10 +276,13 @@ impl fmt::Display for ClusterName {
             Form::Picker => write!(f, "picker/{}/{}", self.backend.namespace, self.backend.name)?,
             Form::Takeover(members) => {
                 f.write_str("takeover")?;
-                for Member { backend, priority, weight } in members {
+                for Member { backend, port, priority, weight } in members {
                     write!(f, "/{priority}:{}:{}:{weight}", backend.namespace, backend.name)?;
                     if backend.kind != Kind::AiServiceBackend {
                         write!(f, ":{}", backend.kind.info().plural)?;
+                    }
+                    if let Some(port) = port {
+                        write!(f, ":{port}")?;
                     }
                 }
             }

@@ -328,6 +328,7 @@ fn forwarding(
         route.request_headers_to_add.push(edits_header(&edits.join(";")));
         let members = members.into_iter().map(|(priority, weight, share)| Member {
             backend: share.backend.clone(),
+            port: None,
             priority,
             weight,
         });

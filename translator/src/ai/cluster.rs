@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use kinds::ai::AiServiceBackendSpec;
 use kinds::kgateway::KgatewayBackendSpec;
 use kinds::{Kind, ObjectId};
-use prost::Message;
 use xds_api::any;
 use xds_api::envoy::config::cluster::v3::Cluster;
 use xds_api::envoy::config::cluster::v3::cluster::TransportSocketMatch;
@@ -23,11 +22,6 @@ use xds_api::envoy::extensions::filters::http::upstream_codec::v3::UpstreamCodec
 use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use xds_api::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
-use xds_api::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
-use xds_api::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
-use xds_api::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions,
-};
 use xds_api::google::protobuf::{Struct, Value, value};
 use xds_api::xds::r#type::matcher::v3::Matcher;
 
@@ -35,13 +29,12 @@ use super::credentials::{self, Credential, KEY_HEADERS};
 use super::edits::SHARE_HEADER;
 use super::{filters, pool};
 use crate::engine::{UnitId, View};
-use crate::names::{ClusterId, Form, Member};
+use crate::names::{ClusterId, ClusterName, Form, Member};
 use crate::render::build::{header, socket, uint32};
-use crate::render::cluster::{Discovery, discovery as plain_discovery};
+use crate::render::cluster::{Discovery, discovery as plain_discovery, edit_http_options};
 use crate::render::{endpoints, matcher, upstream_tls};
 use crate::routing::resolve_backend;
 
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// The metadata by which endpoints of several backends are told apart.
 const METADATA: &str = "chancery.ai";
 const SHARE: &str = "share";
@@ -65,7 +58,9 @@ pub(crate) fn makes(id: &ClusterId) -> bool {
 fn members(id: &ClusterId) -> Vec<Member> {
     match &id.form {
         Form::Takeover(members) => members.clone(),
-        Form::Plain | Form::Picker => vec![Member { backend: id.backend.clone(), priority: 0, weight: 1 }],
+        Form::Plain | Form::Picker => {
+            vec![Member { backend: id.backend.clone(), port: None, priority: 0, weight: 1 }]
+        }
     }
 }
 
@@ -85,8 +80,22 @@ pub(super) fn server(backend: &ObjectId, view: &View<'_>) -> Option<Server> {
     }
 }
 
+/// A Service or a Backend that takes over from others is reached as it is alone.
+fn server_of(member: &Member, view: &View<'_>) -> Option<Server> {
+    if ordinary(member) {
+        let alone = ClusterName { port: member.port, ..ClusterName::of_backend(member.backend.clone()) };
+        return Some(Server::Plain(alone.into()));
+    }
+    server(&member.backend, view)
+}
+
+/// Whether a member is nothing of AI: its requests are left as they are.
+fn ordinary(member: &Member) -> bool {
+    matches!(member.backend.kind, Kind::Service | Kind::Backend)
+}
+
 pub(crate) fn discovery(id: &ClusterId, view: &View<'_>) -> Discovery {
-    let by_name = members(id).iter().any(|member| match server(&member.backend, view) {
+    let by_name = members(id).iter().any(|member| match server_of(member, view) {
         Some(Server::Plain(plain)) => !matches!(plain_discovery(&plain, view), Discovery::Endpoints),
         Some(Server::Hosts(_)) => true,
         Some(Server::Pool(_)) | None => false,
@@ -103,7 +112,7 @@ pub(crate) fn localities(id: &ClusterId, view: &View<'_>) -> Vec<LocalityLbEndpo
     let mut localities = Vec::new();
     for (at, member) in members.iter().enumerate() {
         let priority = priorities.iter().position(|priority| *priority == member.priority).unwrap_or_default();
-        let zones = zones(&member.backend, view);
+        let zones = zones(server_of(member, view), view);
         if several {
             let endpoints = zones.into_iter().flat_map(|(_, endpoints)| endpoints);
             let endpoints = endpoints.map(|endpoint| marked(endpoint, at, &member.backend));
@@ -126,7 +135,7 @@ pub(crate) fn localities(id: &ClusterId, view: &View<'_>) -> Vec<LocalityLbEndpo
     localities
 }
 
-fn zones(backend: &ObjectId, view: &View<'_>) -> Vec<(String, Vec<LbEndpoint>)> {
+fn zones(server: Option<Server>, view: &View<'_>) -> Vec<(String, Vec<LbEndpoint>)> {
     let named = |hosts: Vec<(String, u16)>| {
         let endpoint = |(host, port): (String, u16)| {
             let mut endpoint = endpoints::at(socket(&host, port, false), Default::default());
@@ -141,10 +150,12 @@ fn zones(backend: &ObjectId, view: &View<'_>) -> Vec<(String, Vec<LbEndpoint>)> 
             .map(|(zone, endpoints)| (zone.to_string(), endpoints.into_values().map(|endpoint| *endpoint).collect()))
             .collect()
     };
-    match server(backend, view) {
+    match server {
         Some(Server::Plain(plain)) => match plain_discovery(&plain, view) {
             Discovery::Dns(hosts) => named(hosts),
-            Discovery::Endpoints | Discovery::Assigned(_) => zoned(endpoints::zones(&plain, view)),
+            Discovery::Endpoints | Discovery::Assigned(_) | Discovery::ByRequest => {
+                zoned(endpoints::zones(&plain, view))
+            }
         },
         Some(Server::Hosts(hosts)) => named(hosts),
         Some(Server::Pool(pool)) => zoned(pool::zones(&pool, view)),
@@ -154,7 +165,7 @@ fn zones(backend: &ObjectId, view: &View<'_>) -> Vec<(String, Vec<LbEndpoint>)> 
 
 /// The names by which a backend's servers are asked.
 pub(super) fn names(backend: &ObjectId, view: &View<'_>) -> BTreeSet<String> {
-    let endpoints = zones(backend, view).into_iter().flat_map(|(_, endpoints)| endpoints);
+    let endpoints = zones(server(backend, view), view).into_iter().flat_map(|(_, endpoints)| endpoints);
     let names = endpoints.filter_map(|endpoint| match endpoint.host_identifier {
         Some(HostIdentifier::Endpoint(inner)) => Some(inner.hostname),
         _ => None,
@@ -215,7 +226,7 @@ pub(crate) fn complete(
     let members = members(id);
     let several = matches!(id.form, Form::Takeover(_));
     let sockets: Vec<Option<TransportSocket>> =
-        members.iter().map(|member| transport(&member.backend, gateway, demands, view)).collect();
+        members.iter().map(|member| transport(member, gateway, demands, view)).collect();
     if several {
         if sockets.iter().any(Option::is_some) {
             cluster.transport_socket_matches =
@@ -227,6 +238,9 @@ pub(crate) fn complete(
     }
     if id.backend.kind == Kind::InferencePool && !several {
         pool::balance(&id.backend, cluster, view);
+    }
+    if members.iter().all(ordinary) {
+        return;
     }
     let credentials: Vec<Option<Credential>> =
         members.iter().map(|member| credentials::of(&member.backend, view).ok().flatten()).collect();
@@ -240,12 +254,12 @@ pub(crate) fn complete(
 }
 
 fn transport(
-    backend: &ObjectId,
+    member: &Member,
     gateway: &ObjectId,
     demands: &mut Vec<UnitId>,
     view: &View<'_>,
 ) -> Option<TransportSocket> {
-    match server(backend, view)? {
+    match server_of(member, view)? {
         Server::Plain(plain) => {
             let mut scratch = Cluster::default();
             upstream_tls::apply(&plain, &mut scratch, gateway, demands, view);
@@ -340,16 +354,9 @@ fn by_share(name: &str, keys: Vec<(usize, TypedExtensionConfig)>, several: bool)
 
 /// Puts filters before the last one of a cluster, which sends.
 fn install(cluster: &mut Cluster, chain: Vec<HttpFilter>) {
-    let options = &mut cluster.typed_extension_protocol_options;
-    let existing = options.get(HTTP_OPTIONS).and_then(|any| HttpProtocolOptions::decode(any.value.clone()).ok());
-    let mut http = existing.unwrap_or_default();
-    if http.upstream_protocol_options.is_none() {
-        http.upstream_protocol_options = Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
-            protocol_config: Some(ProtocolConfig::HttpProtocolOptions(Default::default())),
-        }));
-    }
-    http.http_filters.retain(|filter| filter.name != CODEC);
-    http.http_filters.extend(chain);
-    http.http_filters.push(named(CODEC, any(&UpstreamCodec {})));
-    options.insert(HTTP_OPTIONS.to_owned(), any(&http));
+    edit_http_options(cluster, |http| {
+        http.http_filters.retain(|filter| filter.name != CODEC);
+        http.http_filters.extend(chain);
+        http.http_filters.push(named(CODEC, any(&UpstreamCodec {})));
+    });
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use kinds::core::Service;
-use kinds::envoy_gateway::BackendSpec;
+use kinds::envoy_gateway::{BackendSpec, BackendType};
 use kinds::inference::InferencePoolSpec;
 use kinds::{Kind, ObjectId};
+use prost::Message;
 use xds_api::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, CustomClusterType, DiscoveryType, EdsClusterConfig,
 };
@@ -27,9 +28,10 @@ use xds_api::envoy::extensions::upstreams::http::v3::http_protocol_options::{
 use xds_api::{Resource, ResourceType, any};
 
 use super::build::{from_ads, seconds, socket, uint32};
+use super::dynamic;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::graph::Role;
-use crate::names::ClusterId;
+use crate::names::{ClusterId, Form};
 use crate::policy::traffic;
 
 const CONNECT_SECONDS: i64 = 10;
@@ -58,7 +60,10 @@ pub(crate) fn evaluate(gateway: &ObjectId, id: &ClusterId, view: &View<'_>) -> O
         ..Cluster::default()
     };
     let mut demands = Vec::new();
-    match discovery(id, view) {
+    let discovery = discovery(id, view);
+    let by_request = matches!(discovery, Discovery::ByRequest);
+    match discovery {
+        Discovery::ByRequest => cluster.cluster_discovery_type = Some(dynamic::discovery()),
         Discovery::Endpoints => {
             cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32));
             cluster.eds_cluster_config =
@@ -81,9 +86,15 @@ pub(crate) fn evaluate(gateway: &ObjectId, id: &ClusterId, view: &View<'_>) -> O
     if speaks_http2(id, view) {
         cluster.typed_extension_protocol_options = http2();
     }
-    super::upstream_tls::apply(id, &mut cluster, gateway, &mut demands, view);
+    // Where several backends stand in one cluster, each has its own.
+    if !matches!(id.form, Form::Takeover(_)) {
+        super::upstream_tls::apply(id, &mut cluster, gateway, &mut demands, view);
+    }
     if let Some(plan) = id.settings.as_ref().and_then(|settings| traffic::plan(settings, view)) {
         traffic::apply_to_cluster(&plan, speaks_http2(id, view), &mut cluster);
+    }
+    if by_request {
+        dynamic::complete(&mut cluster);
     }
     crate::ai::complete_cluster(gateway, id, &mut cluster, &mut demands, view);
     let product = Product::Resource(Resource::encode(ResourceType::Cluster, &name, &cluster));
@@ -95,6 +106,8 @@ pub(crate) enum Discovery {
     /// Several backends together, some of them by name.
     Assigned(Vec<LocalityLbEndpoints>),
     Dns(Vec<(String, u16)>),
+    /// Each request names its server.
+    ByRequest,
 }
 
 pub(crate) fn discovery(id: &ClusterId, view: &View<'_>) -> Discovery {
@@ -117,6 +130,9 @@ pub(crate) fn discovery(id: &ClusterId, view: &View<'_>) -> Discovery {
         }
         Kind::Backend => {
             let Some(backend) = view.spec::<BackendSpec>(&id.backend) else { return Discovery::Endpoints };
+            if backend.kind == BackendType::DynamicResolver {
+                return Discovery::ByRequest;
+            }
             let names: Vec<_> = backend.endpoints.iter().filter_map(|endpoint| endpoint.fqdn.as_ref()).collect();
             if names.is_empty() || names.len() < backend.endpoints.len() {
                 return Discovery::Endpoints;
@@ -183,7 +199,23 @@ pub(super) fn http2() -> BTreeMap<String, xds_api::google::protobuf::Any> {
         })),
         ..HttpProtocolOptions::default()
     };
-    [("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), any(&options))].into()
+    [(HTTP_OPTIONS.to_owned(), any(&options))].into()
+}
+
+pub(crate) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// Changes how a cluster speaks HTTP, and leaves the rest of it as it is.
+pub(crate) fn edit_http_options(cluster: &mut Cluster, edit: impl FnOnce(&mut HttpProtocolOptions)) {
+    let options = &mut cluster.typed_extension_protocol_options;
+    let existing = options.get(HTTP_OPTIONS).and_then(|any| HttpProtocolOptions::decode(any.value.clone()).ok());
+    let mut http = existing.unwrap_or_default();
+    if http.upstream_protocol_options.is_none() {
+        http.upstream_protocol_options = Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(ProtocolConfig::HttpProtocolOptions(Default::default())),
+        }));
+    }
+    edit(&mut http);
+    options.insert(HTTP_OPTIONS.to_owned(), any(&http));
 }
 
 pub(crate) fn least_request() -> LoadBalancingPolicy {

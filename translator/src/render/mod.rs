@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod cel;
 pub(crate) mod cluster;
 pub(crate) mod downstream_tls;
+pub(crate) mod dynamic;
 pub(crate) mod encoded_table;
 pub(crate) mod endpoints;
 pub(crate) mod external;

@@ -7,7 +7,7 @@ use kinds::{Kind, Object};
 use crate::engine::View;
 use crate::graph::{Target, Verdict};
 use crate::names::{ClusterId, ClusterName};
-use crate::render::backend_tls;
+use crate::render::{backend_tls, dynamic};
 
 /// Why a backend cannot be reached: a reason of the `ResolvedRefs` condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,11 @@ pub(crate) fn resolve(
         // Sent in the clear instead, the request would say to anyone what TLS was to hide.
         return broken("UnsupportedValue", format!("{id}: {}: {}", problem.path, problem.message));
     }
+    let dynamic = view.object(id).is_some_and(|backend| dynamic::is(backend));
+    if dynamic && !may_name_its_server(source.id.kind, edge.path.as_str()) {
+        let message = format!("{id} is reached by the name that an HTTP request carries, and here is none");
+        return broken("UnsupportedValue", message);
+    }
     match id.kind {
         Kind::Service => {
             let Some(port) = reference.port else {
@@ -56,4 +61,10 @@ pub(crate) fn resolve(
         }
         _ => Ok(ClusterName { http2, ..ClusterName::of_backend(id.clone()) }.into()),
     }
+}
+
+/// The server that a request names is looked up on its way: for the requests of routes themselves, not for their copies
+/// or for the calls of filters.
+fn may_name_its_server(source: Kind, path: &str) -> bool {
+    matches!(source, Kind::HttpRoute | Kind::GrpcRoute) && !path.ends_with("requestMirror.backendRef")
 }

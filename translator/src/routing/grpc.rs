@@ -8,6 +8,7 @@ use prost::Message;
 use xds_api::envoy::config::route::v3::RouteMatch;
 use xds_api::envoy::config::route::v3::route_match::{GrpcRouteMatchOptions, PathSpecifier};
 
+use super::fallback;
 use super::filters::Effects;
 use super::http::{Forward, answer, named};
 use super::matches::{headers, regex};
@@ -22,7 +23,8 @@ pub(super) fn render(route: &Object, ruled: &Ruled<'_>, view: &View<'_>) -> Rend
         let path = FieldPath::from("spec.rules").index(index);
         let effects = Effects::gather(route, &rule.filters, &path.field("filters"), true, view);
         let session = Session::of(&route.id, (index, rule.name.as_deref()), rule.session_persistence.as_ref());
-        let refused = session_problem(rule.session_persistence.as_ref(), &path).is_some();
+        let refused = session_problem(rule.session_persistence.as_ref(), &path).is_some()
+            || fallback::problem(route, &rule.backend_refs, &path.field("backendRefs"), view).is_some();
         let everything = [GrpcRouteMatch::default()];
         let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
         let policies = ruled.rule(index);
@@ -37,6 +39,7 @@ pub(super) fn render(route: &Object, ruled: &Ruled<'_>, view: &View<'_>) -> Rend
                 Ok(effects) => {
                     policies.apply(&mut envoy, rule.name.as_deref());
                     effects.apply(&mut envoy);
+                    forward.look_up(effects, &mut envoy);
                     if let Some(session) = &session {
                         session.apply("/", &mut envoy);
                     }

@@ -13,6 +13,7 @@ use xds_api::envoy::config::route::v3::{
 };
 
 use super::backends;
+use super::fallback;
 use super::filters::{Effects, of_backend, redirect};
 use super::matches::{self, exactly};
 use super::session::{Session, cookie_path, problem as session_problem};
@@ -22,6 +23,7 @@ use crate::attach::PlannedListener;
 use crate::engine::View;
 use crate::names::{ClusterId, Settings, UNRESOLVED_CLUSTER};
 use crate::render::build::{duration, seconds, uint32};
+use crate::render::dynamic;
 use crate::render::filters::table_fallback;
 
 pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'_>, view: &View<'_>) -> Rendered {
@@ -31,7 +33,8 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'
         let path = FieldPath::from("spec.rules").index(index);
         let effects = Effects::gather(route, &rule.filters, &path.field("filters"), false, view);
         let session = Session::of(&route.id, (index, rule.name.as_deref()), rule.session_persistence.as_ref());
-        let refused = session_problem(rule.session_persistence.as_ref(), &path).is_some();
+        let refused = session_problem(rule.session_persistence.as_ref(), &path).is_some()
+            || fallback::problem(route, &rule.backend_refs, &path.field("backendRefs"), view).is_some();
         let everything = [HttpRouteMatch::default()];
         let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
         let policies = ruled.rule(index);
@@ -46,6 +49,7 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'
                 Ok(effects) => {
                     policies.apply(&mut envoy, rule.name.as_deref());
                     effects.apply(&mut envoy);
+                    forward.look_up(effects, &mut envoy);
                     if let Some(session) = &session {
                         session.apply(cookie_path(one), &mut envoy);
                     }
@@ -114,6 +118,10 @@ struct Share {
     weight: u32,
     effects: Effects,
     wishes: Wishes,
+    /// Whether the server is the one that the request names.
+    by_request: bool,
+    /// Whether it is there to take over from the others.
+    fallback: bool,
 }
 
 impl Share {
@@ -144,7 +152,10 @@ impl Forward {
             let cluster = cluster.filter(|_| effects.is_ok());
             let effects = effects.unwrap_or_default();
             let wishes = cluster.as_ref().map(|cluster| Wishes::of(&cluster.backend, view)).unwrap_or_default();
-            Share { cluster, weight: reference.backend.weight, effects, wishes }
+            let backend = cluster.as_ref().and_then(|cluster| view.object(&cluster.backend));
+            let by_request = backend.is_some_and(|backend| dynamic::is(backend));
+            let fallback = cluster.as_ref().is_some_and(|cluster| fallback::is(&cluster.backend, view));
+            Share { cluster, weight: reference.backend.weight, effects, wishes, by_request, fallback }
         };
         Self(references.iter().enumerate().map(share).collect())
     }
@@ -158,11 +169,29 @@ impl Forward {
 
     /// Every backend's cluster, those of weight 0 included: they may be given weight at any time.
     pub(super) fn clusters(&self) -> impl Iterator<Item = ClusterId> + '_ {
-        let of = |share: &Share| {
-            let all = share.cluster.iter().chain(&share.wishes.clusters).chain(&share.effects.clusters);
+        let together = self.taking_over();
+        let alone = together.is_none();
+        let of = move |share: &Share| {
+            let own = share.cluster.iter().filter(|_| alone);
+            let all = own.chain(&share.wishes.clusters).chain(&share.effects.clusters);
             all.cloned().collect::<Vec<_>>()
         };
-        self.0.iter().flat_map(of)
+        self.0.iter().flat_map(of).chain(together)
+    }
+
+    /// The cluster of a rule whose backends take over from each other.
+    fn taking_over(&self) -> Option<ClusterId> {
+        let weighted = self.0.iter().filter(|share| share.weight > 0);
+        fallback::cluster(weighted.filter_map(|share| Some((share.cluster.as_ref()?, share.weight, share.fallback))))
+    }
+
+    /// Where the request names its server and the route another name, that one is looked up.
+    pub(super) fn look_up(&self, effects: &Effects, envoy: &mut Route) {
+        let Some(share) = self.0.iter().find(|share| share.by_request) else { return };
+        let of_rule = effects.rewrite.as_ref().and_then(|rewrite| rewrite.hostname.as_deref());
+        let Some(host) = of_rule.or_else(|| share.host()) else { return };
+        let (name, order) = dynamic::order(host);
+        envoy.typed_per_filter_config.insert(name.to_owned(), order);
     }
 
     /// What the filters of a backend that stands alone ask of its route.
@@ -180,7 +209,9 @@ impl Forward {
             return answer(500);
         }
         let name = |share: &Share| share.cluster.as_ref().map_or(UNRESOLVED_CLUSTER.to_owned(), ToString::to_string);
-        let target = if weighted.len() == 1 && first.is_bare() {
+        let target = if let Some(together) = self.taking_over() {
+            ClusterSpecifier::Cluster(together.to_string())
+        } else if weighted.len() == 1 && first.is_bare() {
             ClusterSpecifier::Cluster(name(first))
         } else {
             let clusters = weighted.iter().map(|share| {

@@ -7,6 +7,7 @@
 mod backends;
 mod cors;
 mod extension;
+mod fallback;
 mod filters;
 mod grpc;
 mod http;
@@ -24,6 +25,7 @@ use smol_str::SmolStr;
 
 pub(crate) use backends::{Broken, resolve as resolve_backend};
 pub(crate) use cors::{allowed_origin, joined};
+pub(crate) use fallback::problem as fallback_problem;
 pub(crate) use filters::literal;
 pub(crate) use filters::{Effects, Refused, of_backend as backend_effects};
 pub(crate) use matches::{

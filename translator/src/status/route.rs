@@ -10,7 +10,7 @@ use crate::attach::{Parents, parent_refs};
 use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::routing::{
-    Effects, Refused, backend_effects, grpc_patterns, http_patterns, resolve_backend, session_problem,
+    Effects, Refused, backend_effects, fallback_problem, grpc_patterns, http_patterns, resolve_backend, session_problem,
 };
 
 pub(super) fn of_route(id: &ObjectId, view: &View<'_>) -> Outcome {
@@ -132,6 +132,7 @@ fn problems(object: &Object, view: &View<'_>) -> Vec<Refused> {
                 let path = rules.index(index);
                 let session = session_problem(r.session_persistence.as_ref(), &path.field("sessionPersistence"));
                 refused.extend(session);
+                refused.extend(fallback_problem(object, &r.backend_refs, &path.field("backendRefs"), view));
                 refused.extend(http_patterns(&r.matches, &path.field("matches")));
             }
         }
@@ -142,6 +143,7 @@ fn problems(object: &Object, view: &View<'_>) -> Vec<Refused> {
                 let path = rules.index(index);
                 let session = session_problem(r.session_persistence.as_ref(), &path.field("sessionPersistence"));
                 refused.extend(session);
+                refused.extend(fallback_problem(object, &r.backend_refs, &path.field("backendRefs"), view));
                 refused.extend(grpc_patterns(&r.matches, &path.field("matches")));
             }
         }

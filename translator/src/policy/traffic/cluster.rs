@@ -39,8 +39,8 @@ use xds_api::google::protobuf::DoubleValue;
 use super::{ClusterPlan, health, load_balancer};
 use crate::policy::Problem;
 use crate::render::build::{boolean, duration, seconds, uint32};
+use crate::render::cluster::HTTP_OPTIONS;
 
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const DEFAULT_LIMIT: u32 = 1024;
 
 pub(super) fn problems(written: &ClusterSettings, path: &FieldPath) -> Vec<Problem> {

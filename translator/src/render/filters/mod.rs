@@ -26,7 +26,7 @@ use crate::names::GuardSort;
 use crate::policy::external;
 
 /// The order in which a request meets the filters.
-const CHAIN: [fn() -> HttpFilter; 25] = [
+const CHAIN: [fn() -> HttpFilter; 26] = [
     || installed(table_fallback::install()),
     || installed(external::install()),
     || installed(crate::ai::install_model()),
@@ -51,6 +51,7 @@ const CHAIN: [fn() -> HttpFilter; 25] = [
     || installed(limits::install_local()),
     || installed(session::install()),
     || installed(crate::ai::install_picker()),
+    || installed(super::dynamic::install()),
     || installed(router::install()),
 ];
 
