@@ -1,6 +1,8 @@
 //! A name server for which every name is this machine.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use tokio::net::UdpSocket;
@@ -13,6 +15,7 @@ const TYPE_A: u16 = 1;
 #[derive(Debug)]
 pub struct Dns {
     pub port: u16,
+    asked: Arc<Mutex<BTreeSet<String>>>,
     task: JoinHandle<()>,
 }
 
@@ -20,15 +23,24 @@ impl Dns {
     pub async fn start() -> anyhow::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = socket.local_addr()?.port();
+        let asked = Arc::new(Mutex::new(BTreeSet::new()));
+        let names = asked.clone();
         let task = tokio::spawn(async move {
             let mut buffer = [0; 512];
             while let Ok((length, asker)) = socket.recv_from(&mut buffer).await {
-                if let Ok(answer) = answer(&buffer[..length]) {
+                if let Ok((name, answer)) = answer(&buffer[..length]) {
+                    names.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
                     let _ = socket.send_to(&answer, asker).await;
                 }
             }
         });
-        Ok(Self { port, task })
+        Ok(Self { port, asked, task })
+    }
+
+    /// Whether it was asked for a name.
+    #[must_use]
+    pub fn was_asked_for(&self, name: &str) -> bool {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     /// What makes an Envoy ask it: a part of its bootstrap.
@@ -53,10 +65,13 @@ impl Drop for Dns {
     }
 }
 
-fn answer(question: &[u8]) -> anyhow::Result<Vec<u8>> {
+/// The name that is asked for, and the answer.
+fn answer(question: &[u8]) -> anyhow::Result<(String, Vec<u8>)> {
     let mut end = HEADER;
+    let mut labels = Vec::new();
     loop {
         let label = usize::from(*question.get(end).context("the name ends too early")?);
+        labels.extend(question.get(end + 1..end + 1 + label).filter(|label| !label.is_empty()));
         end += 1 + label;
         if label == 0 {
             break;
@@ -73,5 +88,6 @@ fn answer(question: &[u8]) -> anyhow::Result<Vec<u8>> {
         // The name of the question, type A, class IN, good for five minutes, four bytes.
         answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 127, 0, 0, 1]);
     }
-    Ok(answer)
+    let labels: Vec<_> = labels.into_iter().map(String::from_utf8_lossy).collect();
+    Ok((labels.join("."), answer))
 }

@@ -8,6 +8,7 @@
 
 use kinds::Object;
 use kinds::envoy_gateway::{BackendSpec, BackendType};
+use prost::Message;
 use xds_api::any;
 use xds_api::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, CustomClusterType, LbPolicy};
 use xds_api::envoy::config::cluster::v3::{Cluster, cluster};
@@ -22,25 +23,35 @@ use xds_api::envoy::r#type::matcher::v3::AddressMatcher;
 use xds_api::google::protobuf::Any;
 use xds_api::xds::core::v3::CidrRange;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::build::uint32;
 use super::cluster::edit_http_options;
 
 const FILTER: &str = "chancery.dynamic";
-const CACHE: &str = "chancery";
 
-/// Loopback, "this host", and link-local addresses.
-const NOT_FOR_CLIENTS: [(&str, u32); 5] =
-    [("127.0.0.0", 8), ("0.0.0.0", 8), ("169.254.0.0", 16), ("::1", 128), ("fe80::", 10)];
+/// Loopback, "this host" and link-local addresses; and addresses of IPv4 written as of IPv6, which are all of those too.
+const NOT_FOR_CLIENTS: [(&str, u32); 7] = [
+    ("127.0.0.0", 8),
+    ("0.0.0.0", 8),
+    ("169.254.0.0", 16),
+    ("::", 128),
+    ("::1", 128),
+    ("::ffff:0:0", 96),
+    ("fe80::", 10),
+];
 
 fn cache() -> DnsCacheConfig {
     let ranges = NOT_FOR_CLIENTS
         .map(|(prefix, length)| CidrRange { address_prefix: prefix.to_owned(), prefix_len: Some(uint32(length)) });
-    DnsCacheConfig {
-        name: CACHE.to_owned(),
+    let mut cache = DnsCacheConfig {
         dns_lookup_family: cluster::DnsLookupFamily::V4Preferred as i32,
         resolved_address_filter: Some(AddressMatcher { ranges: ranges.into(), ..AddressMatcher::default() }),
         ..DnsCacheConfig::default()
-    }
+    };
+    // Envoy refuses other settings under a name that it knows: a newer version of these has another name.
+    cache.name = format!("chancery-{:08x}", xxh3_64(&cache.encode_to_vec()) >> 32);
+    cache
 }
 
 pub(super) fn install() -> (&'static str, Any) {
