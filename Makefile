@@ -11,6 +11,8 @@ help:
 	@echo "make golden  write golden/ anew from testdata/"
 	@echo "make bench   benchmarks: ratios, printed"
 	@echo "make bench-models  ten thousand models behind one hostname: bytes, times, stalls"
+	@echo "make bench-fanout  many Envoys: CPU and memory of the server, beside the least there can be, and beside go-control-plane"
+	@echo "make bench-hosts   one changed route among 10,000 hostnames, beside the usual layout; from an edit to its being served"
 	@echo "make bench-kubernetes  over an API server: from an edit to its being served, and memory; needs make kube-api"
 	@echo "make fuzz    a million bodies, which the scripts must read as serde_json does; damaged manifests: nothing may panic,"
 	@echo "             nothing that Envoy refuses may come out"
@@ -124,6 +126,12 @@ bench-fanout:
 	@for streams in 1000 10000; do \
 		target/release/examples/bench_fanout $$streams 10 $$(ls .cache/bench-peers 2>/dev/null); \
 	done
+
+.PHONY: bench-hosts
+bench-hosts: envoy
+	@echo "== one changed route among 10,000 hostnames, beside the usual layout; and an edit until it is served"
+	cargo build --release -p chancery
+	cargo run --release -p chancery --example bench_hosts
 
 .PHONY: bench-kubernetes
 bench-kubernetes: envoy

@@ -54,8 +54,16 @@ pub struct Connection {
 }
 
 impl Connection {
+    pub async fn get(&mut self, path: &str) -> anyhow::Result<Reply> {
+        self.send(Method::GET, path, Bytes::new()).await
+    }
+
     pub async fn post(&mut self, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Reply> {
-        let request = self.client.request(Method::POST, path, body.into())?;
+        self.send(Method::POST, path, body.into()).await
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Reply> {
+        let request = self.client.request(method, path, body)?;
         self.sender.ready().await?;
         let (parts, body) = self.sender.send_request(request).await?.into_parts();
         Ok(Reply { status: parts.status, headers: parts.headers, body: body.collect().await?.to_bytes() })

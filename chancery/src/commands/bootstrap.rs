@@ -1,9 +1,12 @@
 //! `chancery bootstrap --gateway NAMESPACE/NAME`: what an Envoy needs to find the control plane.
 
 use std::io::Write;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use serde_json::{Value, json};
 
 /// Print an Envoy bootstrap that points at the control plane
 #[derive(Debug, clap::Args)]
@@ -29,6 +32,60 @@ pub(crate) struct Args {
     /// The protocol variant
     #[arg(long, value_enum, default_value_t = Protocol::Delta)]
     pub protocol: Protocol,
+    #[command(flatten)]
+    pub transport: Transport,
+}
+
+/// How the Envoy reaches the control plane over TLS. It reads the files when it starts.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Transport {
+    /// The authority that signs the control plane's certificate, in PEM: with it, xDS goes over TLS
+    #[arg(long, value_name = "FILE", env = "CHANCERY_XDS_CA")]
+    pub xds_ca: Option<PathBuf>,
+    /// The Envoy's own certificate, for a control plane that asks for one
+    #[arg(long, value_name = "FILE", env = "CHANCERY_XDS_ENVOY_CERT", requires = "xds_ca", requires = "xds_envoy_key")]
+    pub xds_envoy_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", env = "CHANCERY_XDS_ENVOY_KEY", requires = "xds_envoy_cert")]
+    pub xds_envoy_key: Option<PathBuf>,
+    /// The name that the control plane's certificate must have; otherwise the host of `--xds`
+    #[arg(long, value_name = "NAME", env = "CHANCERY_XDS_SERVER_NAME", requires = "xds_ca")]
+    pub xds_server_name: Option<String>,
+}
+
+impl Transport {
+    /// The transport socket of the control plane's cluster; none in plain text.
+    fn socket(&self, host: &str) -> Option<Value> {
+        let authority = self.xds_ca.as_deref()?;
+        let name = self.xds_server_name.as_deref().unwrap_or(host);
+        let address = name.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+        let (kind, wanted) = match address {
+            Some(address) => ("IP_ADDRESS", address.to_string()),
+            None => ("DNS", name.to_owned()),
+        };
+        let mut common = json!({
+            "alpn_protocols": ["h2"],
+            "validation_context": {
+                "trusted_ca": file(authority),
+                "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": wanted}}],
+            },
+        });
+        if let (Some(certificate), Some(key)) = (&self.xds_envoy_cert, &self.xds_envoy_key) {
+            common["tls_certificates"] = json!([{"certificate_chain": file(certificate), "private_key": file(key)}]);
+        }
+        let mut context = json!({
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": common,
+        });
+        if address.is_none() {
+            context["sni"] = json!(wanted);
+        }
+        Some(json!({"name": "envoy.transport_sockets.tls", "typed_config": context}))
+    }
+}
+
+fn file(path: &Path) -> Value {
+    json!({"filename": path})
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,6 +108,10 @@ pub(crate) fn render(args: &Args) -> anyhow::Result<String> {
             "        - endpoint: {{address: {{socket_address: {{address: {host}, port_value: {port}}}}}}}\n"
         ));
     }
+    let (first, _) = host_and_port(args.xds.first().map(String::as_str).unwrap_or_default())?;
+    // YAML has all of JSON.
+    let socket = args.transport.socket(first).map(|socket| format!("    transport_socket: {socket}\n"));
+    let socket = socket.unwrap_or_default();
     let api_type = if args.protocol == Protocol::Delta { "DELTA_GRPC" } else { "GRPC" };
     Ok(format!(
         r#"# Envoy bootstrap for the Gateway {gateway}
@@ -79,7 +140,7 @@ static_resources:
         explicit_http_config:
           http2_protocol_options:
             connection_keepalive: {{interval: 30s, timeout: 10s}}
-    load_assignment:
+{socket}    load_assignment:
       cluster_name: chancery
       endpoints:
       - lb_endpoints:

@@ -8,8 +8,8 @@ use anyhow::Context;
 use tokio::process::Command;
 
 use super::Manifests;
-use super::bootstrap::{self, Protocol};
-use super::serve::{Addresses, Limits};
+use super::bootstrap::{self, Protocol, Transport};
+use super::serve::{Addresses, Limits, Security};
 use crate::serve::{Config, Source, asked_to_end, serve};
 
 /// Serve manifests and run an Envoy for them: the whole gateway on one machine
@@ -21,6 +21,10 @@ pub(crate) struct Args {
     addresses: Addresses,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    security: Security,
+    #[command(flatten)]
+    transport: Transport,
     /// The Gateway to run; needed when the manifests hold several
     #[arg(long, value_name = "NAMESPACE/NAME", env = "CHANCERY_GATEWAY")]
     gateway: Option<String>,
@@ -43,12 +47,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(gateway) => gateway.clone(),
         None => only_gateway(&args.manifests)?,
     };
+    anyhow::ensure!(
+        args.security.is_tls() == args.transport.xds_ca.is_some(),
+        "the Envoy that is run reaches this xDS port: --xds-tls-cert and --xds-ca go together"
+    );
     let bootstrap = bootstrap::render(&bootstrap::Args {
         gateway: gateway.clone(),
         xds: vec![args.addresses.xds.to_string()],
         admin: args.envoy_admin.clone(),
         node_id: "chancery-run".to_owned(),
         protocol: Protocol::Delta,
+        transport: args.transport.clone(),
     })?;
     let directory = std::env::temp_dir().join(format!("chancery-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
@@ -60,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         xds: args.addresses.xds,
         admin: args.addresses.admin,
         limits: args.limits.clone(),
-        options: xds_server::ServerOptions::default(),
+        options: args.security.options(args.addresses.xds, false)?,
         state_dir: None,
         bootstrap_clusters: Vec::new(),
     };

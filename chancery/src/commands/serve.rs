@@ -104,6 +104,10 @@ pub(crate) struct Security {
 }
 
 impl Security {
+    pub(crate) fn is_tls(&self) -> bool {
+        self.xds_tls_cert.is_some()
+    }
+
     /// With certificates of our own (`own`) there is nothing to be given.
     pub(crate) fn options(&self, xds: SocketAddr, own: bool) -> anyhow::Result<ServerOptions> {
         if own {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Settings;
 use super::patch::{Patch, PatchType};
-use crate::commands::bootstrap::{self, Protocol};
+use crate::commands::bootstrap::{self, Protocol, Transport};
 
 /// Envoy's own pages, for itself alone.
 pub(super) const ADMIN_PORT: u16 = 19000;
@@ -49,6 +49,7 @@ fn default(gateway: &ObjectId, settings: &Settings) -> Result<Value, String> {
         // The pod's name is given on the command line, over this one.
         node_id: "envoy".to_owned(),
         protocol: Protocol::Delta,
+        transport: Transport::default(),
     })
     .map_err(|error| error.to_string())?;
     let mut bootstrap: Value = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;

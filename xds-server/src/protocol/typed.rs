@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use xds_api::ResourceType;
 use xds_api::google::rpc::Status;
@@ -14,7 +13,7 @@ use xds_api::google::rpc::Status;
 use super::subscription::{Interned, Subscription};
 use super::{Event, Variant, policy};
 use crate::snapshot::{Entry, Sum, TypeState, entry_hash, version_hash};
-use crate::wire::request::{DeltaRequest, SotwRequest, version_entry};
+use crate::wire::request::{DeltaRequest, SotwRequest, Versions};
 
 #[derive(Debug)]
 pub(crate) struct TypeStream {
@@ -185,11 +184,10 @@ impl TypeStream {
     }
 
     /// A reconnecting client says what it has: only what differs is owed.
-    fn resume(&mut self, versions: &[Bytes], state: &Arc<TypeState>) {
-        let has = versions.iter().try_fold(Sum::default(), |sum, entry| {
-            let (name, version) = version_entry(entry)?;
-            Some(sum.with(entry_hash(name, version_hash(version)?)))
-        });
+    fn resume(&mut self, versions: &Versions, state: &Arc<TypeState>) {
+        let has = versions
+            .iter()
+            .try_fold(Sum::default(), |sum, (name, version)| Some(sum.with(entry_hash(name, version_hash(version)?))));
         let all = if self.subscription.wildcard { Some(state.sum()) } else { state.sum_of(&self.subscription) };
         if has.is_some() && has == all {
             self.base = Some(state.clone());
@@ -197,8 +195,7 @@ impl TypeStream {
         }
         let tells_gone = policy::sends_removals(self.kind) || policy::answers_missing(self.kind);
         let mut known = 0;
-        for entry in versions {
-            let Some((name, version)) = version_entry(entry) else { continue };
+        for (name, version) in versions.iter() {
             if !self.subscription.wants(name) {
                 continue;
             }
@@ -215,7 +212,7 @@ impl TypeStream {
         }
         let wanted = if self.subscription.wildcard { state.len() } else { self.subscription.len() };
         if known < wanted {
-            let has: BTreeSet<&str> = versions.iter().filter_map(version_entry).map(|(name, _)| name).collect();
+            let has: BTreeSet<&str> = versions.iter().map(|(name, _)| name).collect();
             if self.subscription.wildcard {
                 let missing = state.entries().filter(|entry| !has.contains(&*entry.name));
                 self.owed.extend(missing.map(|entry| entry.name.clone()));

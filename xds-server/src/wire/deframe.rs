@@ -4,6 +4,9 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::Error;
 
+/// How much room is made for a message before it is there.
+const MOST_AHEAD: usize = 256 << 10;
+
 #[derive(Debug, Default)]
 pub(super) struct Deframer {
     buffer: BytesMut,
@@ -26,6 +29,8 @@ impl Deframer {
             return Err(Error::TooMuch(format!("a message of {length} bytes is over the limit of {limit}")));
         }
         if self.buffer.len() - 5 < length {
+            // At once, but no more than has a chance to come soon: the length is only what the client says.
+            self.buffer.reserve((length + 5 - self.buffer.len()).min(MOST_AHEAD));
             return Ok(None);
         }
         self.buffer.advance(5);

@@ -25,38 +25,90 @@ pub(crate) struct SotwRequest {
     pub error: Option<Status>,
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct DeltaRequest {
-    #[prost(bytes = "bytes", optional, tag = "1")]
     pub node: Option<Bytes>,
-    #[prost(string, tag = "2")]
     pub type_url: String,
-    #[prost(string, repeated, tag = "3")]
     pub subscribe: Vec<String>,
-    #[prost(string, repeated, tag = "4")]
     pub unsubscribe: Vec<String>,
-    /// Entries of `initial_resource_versions`: a name and a version each.
-    #[prost(bytes = "bytes", repeated, tag = "5")]
-    pub versions: Vec<Bytes>,
-    #[prost(string, tag = "6")]
+    pub versions: Versions,
     pub nonce: String,
-    #[prost(message, optional, tag = "7")]
     pub error: Option<Status>,
 }
 
-/// The name and version of a raw map entry, without copying them.
-pub(crate) fn version_entry(entry: &Bytes) -> Option<(&str, &str)> {
-    let mut rest: &[u8] = entry;
-    let (mut name, mut version) = (&rest[..0], &rest[..0]);
+/// All of it but the versions.
+#[derive(Clone, PartialEq, Message)]
+struct LeanDelta {
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    node: Option<Bytes>,
+    #[prost(string, tag = "2")]
+    type_url: String,
+    #[prost(string, repeated, tag = "3")]
+    subscribe: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    unsubscribe: Vec<String>,
+    #[prost(string, tag = "6")]
+    nonce: String,
+    #[prost(message, optional, tag = "7")]
+    error: Option<Status>,
+}
+
+impl DeltaRequest {
+    pub(crate) fn decode(message: Bytes) -> Result<Self, prost::DecodeError> {
+        let LeanDelta { node, type_url, subscribe, unsubscribe, nonce, error } = LeanDelta::decode(message.clone())?;
+        Ok(Self { node, type_url, subscribe, unsubscribe, versions: Versions(message), nonce, error })
+    }
+}
+
+/// The entries of `initial_resource_versions`, where they stand: in a whole request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Versions(Bytes);
+
+const VERSIONS: u32 = 5;
+
+impl Versions {
+    /// Each name with its version, as far as the bytes are in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest: &[u8] = &self.0;
+        let fields = std::iter::from_fn(move || next_slice(&mut rest));
+        fields.filter(|(number, _)| *number == VERSIONS).filter_map(|(_, entry)| version_entry(entry))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+#[cfg(test)]
+impl From<Vec<(String, String)>> for Versions {
+    fn from(entries: Vec<(String, String)>) -> Self {
+        use xds_api::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+        let initial_resource_versions = entries.into_iter().collect();
+        let request = DeltaDiscoveryRequest { initial_resource_versions, ..Default::default() };
+        Self(Bytes::from(request.encode_to_vec()))
+    }
+}
+
+/// The next field that is a text or a message.
+fn next_slice<'a>(rest: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
     while rest.has_remaining() {
-        let (tag, wire_type) = decode_key(&mut rest).ok()?;
+        let (tag, wire_type) = decode_key(rest).ok()?;
         if wire_type != WireType::LengthDelimited {
-            skip_field(wire_type, tag, &mut rest, DecodeContext::default()).ok()?;
+            skip_field(wire_type, tag, rest, DecodeContext::default()).ok()?;
             continue;
         }
-        let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
-        let content = rest.get(..length)?;
-        rest = &rest[length..];
+        let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
+        let (content, after) = rest.split_at_checked(length)?;
+        *rest = after;
+        return Some((tag, content));
+    }
+    None
+}
+
+/// The name and version of a map entry.
+fn version_entry(mut entry: &[u8]) -> Option<(&str, &str)> {
+    let (mut name, mut version): (&[u8], &[u8]) = (&[], &[]);
+    while let Some((tag, content)) = next_slice(&mut entry) {
         match tag {
             1 => name = content,
             2 => version = content,
@@ -115,7 +167,7 @@ mod tests {
         let lean = DeltaRequest::decode(Bytes::from(full.encode_to_vec())).unwrap();
         assert_eq!(lean.subscribe, ["a"]);
         assert_eq!(lean.nonce, "7");
-        assert_eq!(version_entry(&lean.versions[0]), Some(("a", "1")));
+        assert_eq!(lean.versions.iter().collect::<Vec<_>>(), [("a", "1")]);
         assert_eq!(Identity::decode(&lean.node.unwrap()).unwrap().cluster, "default/web");
     }
 }

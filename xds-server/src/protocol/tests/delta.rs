@@ -6,15 +6,13 @@ fn rig() -> Rig {
     Rig::new(Variant::Delta)
 }
 
-fn versions(reply: &Reply) -> Vec<Bytes> {
-    reply.resources.iter().zip(&reply.versions).map(|((name, _), version)| version_of(name, version)).collect()
+fn versions(reply: &Reply) -> Versions {
+    let names = reply.resources.iter().map(|(name, _)| name.clone());
+    names.zip(reply.versions.iter().cloned()).collect::<Vec<_>>().into()
 }
 
-fn version_of(name: &str, version: &str) -> Bytes {
-    let mut entry = bytes::BytesMut::new();
-    crate::snapshot::put_field(1, name.as_bytes(), &mut entry);
-    crate::snapshot::put_field(2, version.as_bytes(), &mut entry);
-    entry.freeze()
+fn version_of(name: &str, version: &str) -> Versions {
+    vec![(name.to_owned(), version.to_owned())].into()
 }
 
 #[test]
@@ -198,7 +196,7 @@ fn d7_versions_without_a_subscription_are_no_subscription() {
     rig.set(&[(EDS, "a", "1"), (EDS, "b", "1")]);
     rig.delta(EDS, |request| {
         request.subscribe = strings(&["a"]);
-        request.versions = vec![version_of("b", "old")];
+        request.versions = version_of("b", "old");
     });
     let reply = rig.expect(EDS);
     assert_eq!((reply.names(), reply.removed.len()), (vec!["a"], 0));
@@ -300,7 +298,7 @@ fn s18_trap_44_names_whose_parents_are_gone_are_no_error() {
     let mut rig = rig();
     rig.delta(EDS, |request| {
         request.subscribe = strings(&["gone"]);
-        request.versions = vec![version_of("gone", "x")];
+        request.versions = version_of("gone", "x");
     });
     assert_eq!(rig.expect_and_ack(EDS, &[]).removed, ["gone"]);
     rig.quiet();

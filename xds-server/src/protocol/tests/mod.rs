@@ -22,7 +22,7 @@ use xds_api::{Resource, ResourceType};
 
 use super::{Event, Stream, Variant};
 use crate::snapshot::{Apart, Change, Group};
-use crate::wire::request::{DeltaRequest, SotwRequest};
+use crate::wire::request::{DeltaRequest, SotwRequest, Versions};
 use crate::{Error, GroupKey};
 
 pub(super) const CDS: ResourceType = ResourceType::Cluster;

@@ -87,7 +87,7 @@ impl Model {
             }
             match self.rig.variant {
                 Variant::Delta => {
-                    let versions: Vec<Bytes> = self.known(kind).collect();
+                    let versions = self.known(kind);
                     self.rig.delta(kind, |request| {
                         request.subscribe = strings(&names);
                         request.versions = versions;
@@ -102,13 +102,9 @@ impl Model {
         self.nonce.clear();
     }
 
-    fn known(&self, of: ResourceType) -> impl Iterator<Item = Bytes> {
-        self.held.iter().filter(move |((kind, _), _)| *kind == of).map(|((_, name), (version, _))| {
-            let mut entry = bytes::BytesMut::new();
-            crate::snapshot::put_field(1, name.as_bytes(), &mut entry);
-            crate::snapshot::put_field(2, version.as_bytes(), &mut entry);
-            entry.freeze()
-        })
+    fn known(&self, of: ResourceType) -> Versions {
+        let held = self.held.iter().filter(|((kind, _), _)| *kind == of);
+        held.map(|((_, name), (version, _))| (name.to_string(), version.to_string())).collect::<Vec<_>>().into()
     }
 
     fn receive(&mut self) -> bool {

@@ -167,10 +167,7 @@ fn d10_endpoints_asked_for_after_the_cluster_was_sent_are_pushed_although_known(
     after.expect(CDS);
     after.delta(EDS, |request| {
         request.subscribe = strings(&["a"]);
-        let mut entry = bytes::BytesMut::new();
-        crate::snapshot::put_field(1, b"a", &mut entry);
-        crate::snapshot::put_field(2, known.versions[0].as_bytes(), &mut entry);
-        request.versions = vec![entry.freeze()];
+        request.versions = vec![("a".to_owned(), known.versions[0].clone())].into();
     });
     assert_eq!(after.expect(EDS).contents(), ["a=1"]);
 }
