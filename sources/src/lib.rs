@@ -8,6 +8,7 @@ pub mod kubernetes;
 pub use error::Error;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use kinds::{Diagnostic, Object, ObjectId};
 
@@ -24,4 +25,6 @@ pub struct Batch {
     pub changes: Vec<SourceChange>,
     /// Every finding that stands after this step.
     pub diagnostics: Vec<Diagnostic>,
+    /// When the first sign of it was seen, if the source knows.
+    pub noticed: Option<SystemTime>,
 }

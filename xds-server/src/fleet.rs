@@ -22,6 +22,8 @@ pub struct Client {
     /// `delta` or `sotw`.
     pub variant: &'static str,
     pub connected: SystemTime,
+    #[serde(skip)]
+    pub last_acknowledgement: Option<SystemTime>,
     pub types: Progress,
 }
 
@@ -72,6 +74,8 @@ pub struct Standing {
     pub in_step: usize,
     /// The words of one that rejects what there is.
     pub rejected: Option<String>,
+    /// Of any of them, in any type.
+    pub last_acknowledgement: Option<SystemTime>,
 }
 
 /// How many names of a rejection are kept.
@@ -160,6 +164,7 @@ impl Fleet {
             let standing = standings.entry(client.gateway.clone()).or_default();
             standing.connected += 1;
             standing.in_step += usize::from(in_step);
+            standing.last_acknowledgement = standing.last_acknowledgement.max(client.last_acknowledgement);
             if standing.rejected.is_none() {
                 standing.rejected = client.types.0.iter().find_map(|(_, progress)| progress.rejected.clone());
             }
@@ -190,13 +195,15 @@ impl Member {
         self.update(kind, |progress| progress.sent = Some(version.into()));
     }
 
-    pub(crate) fn acknowledged(&self, kind: ResourceType, version: &str, took: Duration) {
-        self.update(kind, |progress| {
+    pub(crate) fn acknowledged(&self, kind: ResourceType, version: &str, took: Duration, now: SystemTime) {
+        let mut client = self.client.lock();
+        client.last_acknowledgement = Some(now);
+        if let Some(progress) = client.types.of(short_name(kind)) {
             progress.acknowledged = Some(version.into());
             progress.rejected = None;
             progress.refused.clear();
             progress.took_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        });
+        }
     }
 
     pub(crate) fn rejected(&self, kind: ResourceType, message: &str, suspects: &[(Arc<str>, String)]) {

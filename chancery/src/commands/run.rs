@@ -72,6 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         options: args.security.options(args.addresses.xds, false)?,
         state_dir: None,
         bootstrap_clusters: Vec::new(),
+        traces: None,
     };
     let envoy = args.envoy.clone().unwrap_or_else(|| PathBuf::from("envoy"));
     let result = super::runtime()?.block_on(async {

@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// neither here nor published is held back
     #[arg(long, value_name = "NAME", env = "CHANCERY_BOOTSTRAP_CLUSTERS", value_delimiter = ',')]
     bootstrap_clusters: Vec<String>,
+    /// A collector for traces of changes, from the edit to the last acknowledgement: OTLP over gRPC, in plain text
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
 }
 
 /// Who counts what limits are about.
@@ -160,6 +163,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         options: args.security.options(args.addresses.xds, own)?,
         state_dir: args.state_dir.clone(),
         bootstrap_clusters: args.bootstrap_clusters.clone(),
+        traces: args.otlp_endpoint.clone(),
     };
     super::runtime()?.block_on(serve(config, asked_to_end()))?;
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! The one owner of the translation.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
@@ -13,6 +13,7 @@ use xds_server::{Change, GroupKey, Snapshots};
 
 use super::cluster::Audience;
 use super::limits::{self, Told};
+use super::traces::{Journey, Traces};
 use crate::commands::change;
 
 /// What the admin pages show of the newest translation.
@@ -50,13 +51,16 @@ pub(crate) fn run(
     limits: &Told,
     view: &ArcSwap<View>,
     audience: Option<&Audience>,
+    traces: Option<&Traces>,
 ) {
     let mut source_findings = Vec::new();
     let (mut whole, mut held) = (false, false);
     while let Some(batch) = batches.blocking_recv() {
-        let begin = Instant::now();
+        let (begin, received) = (Instant::now(), SystemTime::now());
+        let noticed = batch.noticed.unwrap_or(received);
         let changes = batch.changes.len();
         let update = translator.apply(batch.changes.into_iter().map(change));
+        let translated = SystemTime::now();
         let damaged = !held && source_errors(&batch.diagnostics) && !snapshots.restored().is_empty();
         let sent = if whole {
             // Limits are in force before the routes that ask for them.
@@ -77,6 +81,12 @@ pub(crate) fn run(
         };
         snapshots.mark_ready();
         tracing::info!(changes, resources = sent, took = ?begin.elapsed(), "translated");
+        if let Some(traces) = traces {
+            let gateways = update.groups.keys().map(group_key).collect();
+            let published = SystemTime::now();
+            let (objects, resources) = (changes, sent);
+            traces.tell(Journey { noticed, received, translated, published, objects, resources, gateways });
+        }
         let findings_changed = update.diagnostics_changed || batch.diagnostics != source_findings;
         source_findings = batch.diagnostics;
         if findings_changed {
@@ -93,11 +103,15 @@ pub(crate) fn run(
     }
 }
 
+fn group_key(gateway: &ObjectId) -> GroupKey {
+    GroupKey::new(&format!("{}/{}", gateway.namespace, gateway.name))
+}
+
 /// Sends each group its changes; returns how many resources changed.
 fn publish(update: &Update, snapshots: &Snapshots) -> usize {
     let mut sent = 0;
     for (gateway, group) in &update.groups {
-        let key = GroupKey::new(&format!("{}/{}", gateway.namespace, gateway.name));
+        let key = group_key(gateway);
         sent += group.set.len() + group.remove.len();
         snapshots.publish(&key, Change { set: group.set.clone(), remove: group.remove.clone() });
     }
@@ -115,7 +129,7 @@ fn replace(translator: &Translator, snapshots: &Snapshots) -> usize {
     let mut gone = snapshots.keys();
     gone.retain(|key| *key != limits::group());
     for (gateway, resources) in translator.resources() {
-        let key = GroupKey::new(&format!("{}/{}", gateway.namespace, gateway.name));
+        let key = group_key(&gateway);
         gone.retain(|restored| *restored != key);
         sent += resources.len();
         snapshots.replace(&key, resources);

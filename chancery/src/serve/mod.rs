@@ -11,6 +11,7 @@ mod control;
 mod limits;
 mod limits_page;
 mod programmed;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use crate::managed::start::Managed;
 
 pub(crate) use cluster::{Cluster, Lease};
 pub(crate) use control::View;
+use traces::Traces;
 
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -43,6 +45,8 @@ pub(crate) struct Config {
     pub state_dir: Option<PathBuf>,
     /// Clusters that Envoys have from their bootstraps: resources may name them.
     pub bootstrap_clusters: Vec<String>,
+    /// Where traces are sent.
+    pub traces: Option<String>,
 }
 
 /// Where objects come from.
@@ -97,6 +101,13 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
         registry: Arc::new(registry),
         limiter,
     });
+    let (traces, exporting) = match &config.traces {
+        Some(endpoint) => {
+            let (traces, exporting) = Traces::start(endpoint, server.fleet())?;
+            (Some(traces), Some(exporting))
+        }
+        None => (None, None),
+    };
     let (batches, received) = mpsc::channel(4);
     let (running, over) = watch::channel(());
     let mut reporting = None;
@@ -114,9 +125,9 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     };
     // A thread of its own: the source never ends, and the process must not wait for it.
     let translator = Translator::new(Options { limits: config.limits.service(), ..config.translation });
-    std::thread::Builder::new()
-        .name("control".into())
-        .spawn(move || control::run(translator, received, &snapshots, &told, &view, audience.as_ref()))?;
+    std::thread::Builder::new().name("control".into()).spawn(move || {
+        control::run(translator, received, &snapshots, &told, &view, audience.as_ref(), traces.as_ref())
+    })?;
     let admin = tokio::spawn(async move { axum::serve(admin, pages).await });
     let counting = counters.map(limits::Service::start);
     let (ended, end) = std::sync::mpsc::channel();
@@ -133,6 +144,9 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     if let Some(reporting) = reporting {
         // The leader hands over; an API server that does not answer is not waited for.
         let _ = tokio::time::timeout(HAND_OVER, reporting).await;
+    }
+    if let Some(exporting) = exporting {
+        exporting.end().await;
     }
     admin.abort();
     Ok(())

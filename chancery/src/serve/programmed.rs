@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     fn standing(connected: usize, in_step: usize) -> Standing {
-        Standing { connected, in_step, rejected: None }
+        Standing { connected, in_step, ..Standing::default() }
     }
 
     const BEHIND: Verdict = Verdict::Behind { connected: 2, behind: 1 };

@@ -144,7 +144,7 @@ impl Scanner {
             objects.values().filter(|object| !self.objects.get(&object.id).is_some_and(|old| Arc::ptr_eq(old, object)));
         changes.extend(put.cloned().map(SourceChange::Put));
         self.objects = objects;
-        Batch { changes, diagnostics }
+        Batch { changes, diagnostics, noticed: None }
     }
 }
 

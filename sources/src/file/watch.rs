@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kinds::Diagnostic;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -44,8 +44,9 @@ pub fn watch(paths: Vec<PathBuf>, batches: &Sender<Batch>) {
     let mut scanner = Scanner::new(paths);
     watch_roots(scanner.paths(), watcher.as_mut(), &mut watched);
     let mut known: Option<Vec<Diagnostic>> = None;
+    let mut noticed = SystemTime::now();
     loop {
-        let batch = scanner.scan();
+        let batch = Batch { noticed: Some(noticed), ..scanner.scan() };
         let news = !batch.changes.is_empty() || known.as_ref() != Some(&batch.diagnostics);
         if news {
             known = Some(batch.diagnostics.clone());
@@ -54,8 +55,11 @@ pub fn watch(paths: Vec<PathBuf>, batches: &Sender<Batch>) {
             }
         }
         match happened.recv_timeout(ANYWAY) {
-            Ok(paths) => settle(&happened, paths),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Ok(paths) => {
+                noticed = SystemTime::now();
+                settle(&happened, paths);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => noticed = SystemTime::now(),
             Err(mpsc::RecvTimeoutError::Disconnected) => std::thread::sleep(ANYWAY),
         }
         if batches.is_closed() {

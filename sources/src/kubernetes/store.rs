@@ -155,7 +155,7 @@ impl Store {
             }
         }
         self.findings_changed = false;
-        Batch { changes, diagnostics: self.findings.values().flatten().cloned().collect() }
+        Batch { changes, diagnostics: self.findings.values().flatten().cloned().collect(), noticed: None }
     }
 
     fn drop_entry(&mut self, slot: Slot) {

@@ -200,6 +200,7 @@ impl Discovery {
             address: self.peer.address.to_string(),
             variant: self.variant.name(),
             connected: SystemTime::now(),
+            last_acknowledgement: None,
             types: Default::default(),
         });
         // What is new is polled a first time.
@@ -221,7 +222,7 @@ impl Discovery {
                     // A state from before the stream began says nothing about how long its client took.
                     let took = now.duration_since(state.published).unwrap_or_default();
                     let took = if took > self.started.elapsed() { sent } else { took };
-                    running.member.acknowledged(*kind, &state.version, took);
+                    running.member.acknowledged(*kind, &state.version, took, now);
                     self.shared.metrics.acknowledged(*kind, took);
                 }
             }
