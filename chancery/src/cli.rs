@@ -18,7 +18,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Translate(translate::Args),
     Check(check::Args),
     Graph(graph::Args),
