@@ -2,15 +2,20 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
-use testkit::model_gateway::{Start, gateway, route, rule};
-use testkit::{Echo, HttpClient, ModelGateway, eventually, free_port};
+use inference_sim::{Options, Simulator};
+use serde_json::json;
+use testkit::model_gateway::{PROTOCOLS, Start, gateway, route, rule};
+use testkit::{Dns, Echo, HttpClient, ModelGateway, eventually, free_port, own_address};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 use xds_api::envoy::config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction};
+use xds_api::envoy::extensions::filters::http::ext_proc::v3::ProcessingMode;
+use xds_api::envoy::extensions::filters::http::ext_proc::v3::processing_mode::BodySendMode;
 use xds_api::envoy::service::ext_proc::v3::external_processor_server::{ExternalProcessor, ExternalProcessorServer};
 use xds_api::envoy::service::ext_proc::v3::processing_request::Request as Asked;
 use xds_api::envoy::service::ext_proc::v3::processing_response::Response as Said;
@@ -42,19 +47,41 @@ fn set(name: &str, value: &str) -> HeaderMutation {
     }
 }
 
+/// A processor that runs, with connections of its own: all of them end with it.
+struct Running {
+    port: u16,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl Processor {
-    async fn start(self) -> (u16, tokio::task::JoinHandle<()>) {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    fn start(self) -> Running {
+        self.start_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn start_at(self, address: SocketAddr) -> Running {
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let server = tonic::transport::Server::builder().add_service(ExternalProcessorServer::new(self));
-        let task = tokio::spawn(async move {
-            let _ = server.serve_with_incoming(TcpListenerStream::new(listener)).await;
+        runtime.spawn(async move {
+            let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
+            let _ = server.serve_with_incoming(incoming).await;
         });
-        (port, task)
+        Running { port, runtime: Some(runtime) }
     }
 
     fn answer(&self, asked: Asked) -> ProcessingResponse {
         let mut metadata = None;
+        let mut mode = None;
         let said = match asked {
             Asked::RequestHeaders(_) => {
                 let mut common = CommonResponse::default();
@@ -91,6 +118,13 @@ impl Processor {
                 Said::RequestBody(BodyResponse { response: Some(common) })
             }
             Asked::ResponseHeaders(_) => {
+                if let Self::Model(_) = self {
+                    // Nobody waits for the end of a stream.
+                    mode = Some(ProcessingMode {
+                        response_body_mode: BodySendMode::Streamed as i32,
+                        ..ProcessingMode::default()
+                    });
+                }
                 Said::ResponseHeaders(HeadersResponse { response: Some(CommonResponse::default()) })
             }
             Asked::ResponseBody(body) => {
@@ -108,7 +142,12 @@ impl Processor {
             Asked::RequestTrailers(_) => Said::RequestTrailers(TrailersResponse::default()),
             Asked::ResponseTrailers(_) => Said::ResponseTrailers(TrailersResponse::default()),
         };
-        ProcessingResponse { response: Some(said), dynamic_metadata: metadata, ..ProcessingResponse::default() }
+        ProcessingResponse {
+            response: Some(said),
+            dynamic_metadata: metadata,
+            mode_override: mode,
+            ..ProcessingResponse::default()
+        }
     }
 }
 
@@ -143,33 +182,62 @@ async fn served(port: u16, path: &'static str, body: &'static str) -> serde_json
 
 const SEMANTIC_ROUTER: &str = include_str!("../../testdata/ai/semantic-router/input.yaml");
 
-/// The guide's manifests, with ports and addresses of this machine in the place of the cluster's.
+/// The guide's manifests as they are, but for the port of the listener: every name in them is an address of this machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_processor_in_the_chain_decides_the_model() {
-    let server = Echo::start("vllm").await.unwrap();
-    let (router, _task) = Processor::Model("math-expert").start().await;
-    let port = free_port();
-    let manifests = SEMANTIC_ROUTER
-        .replace("port: 80\n", &format!("port: {port}\n"))
-        .replace("address: semantic-router.vllm-semantic-router-system.svc.cluster.local", "address: 127.0.0.1")
-        .replace("port_value: 50051", &format!("port_value: {router}"))
-        .replace("hostname: vllm-llama3-8b-instruct.default.svc.cluster.local", "hostname: localhost.localdomain")
-        .replace(
-            "  - fqdn:\n      hostname: localhost.localdomain\n      port: 8000",
-            &format!("  - ip: {{address: 127.0.0.1, port: {}}}", server.port),
-        );
-    let named = Start { gateway: "default/semantic-router", ..Start::default() };
-    let binary = env!("CARGO_BIN_EXE_chancery");
-    let _gateway = ModelGateway::start_as(binary, port, &manifests, named).await.unwrap();
-    let seen = served(port, "/v1/chat/completions", "{\"model\":\"MoM\",\"messages\":[]}").await;
-    assert_eq!(seen["body"], "{\"model\":\"math-expert\",\"messages\":[]}");
-    assert_eq!(seen["headers"]["x-selected-model"][0], "math-expert");
+    for protocol in PROTOCOLS {
+        let address = own_address();
+        let dns = Dns::start_with(address).await.unwrap();
+        let experts = ["math-expert", "science-expert"].map(str::to_owned).to_vec();
+        let pace = Duration::from_millis(20);
+        let options = Options { loras: experts, pace, max_model_len: 1 << 20, ..Options::new("vllm", "base-model") };
+        let server = Simulator::bind(options, SocketAddr::from((address, 8000))).await.unwrap();
+        let router = Processor::Model("math-expert").start_at(SocketAddr::from((address, 50051)));
+        let port = free_port();
+        let resolver = dns.resolver() + "static_resources:";
+        let edits = [("static_resources:", resolver.as_str())];
+        let start =
+            Start { gateway: "default/semantic-router", bootstrap: protocol, edits: &edits, ..Start::default() };
+        let manifests = SEMANTIC_ROUTER.replace("port: 80\n", &format!("port: {port}\n"));
+        let binary = env!("CARGO_BIN_EXE_chancery");
+        let gateway = ModelGateway::start_as(binary, port, &manifests, start).await.unwrap();
+        let answer = served(port, "/v1/chat/completions", "{\"model\":\"MoM\",\"messages\":[]}").await;
+        assert_eq!(answer["model"], "math-expert");
+        let seen = server.requests().pop().unwrap();
+        assert_eq!(seen.body, "{\"model\":\"math-expert\",\"messages\":[]}");
+        assert_eq!(seen.header("x-selected-model"), Some("math-expert"));
+
+        // A model that a client names stays what it is; a prompt may be long.
+        let long = "words of a long prompt ".repeat(40_000);
+        let body = json!({"model": "science-expert", "messages": [{"role": "user", "content": long}]});
+        let answer = gateway.client().post_json("/v1/chat/completions", &body).await.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.json()["model"]), (200, &json!("science-expert")));
+
+        // The words of a stream come as they are said.
+        let body = json!({"model": "MoM", "stream": true, "messages": [{"role": "user", "content": "count"}]});
+        let mut stream = gateway.client().stream_json("/v1/chat/completions", &body).await.unwrap();
+        stream.next_event().await.unwrap().unwrap();
+        let first = Instant::now();
+        assert!(stream.events().await.unwrap().len() > 10);
+        assert!(first.elapsed() > pace * 5, "all of it came at once");
+
+        // Without the router nobody is served, at once: so the guide has it.
+        drop(router);
+        let asked = Instant::now();
+        let status = eventually("the router is gone", Duration::from_secs(10), || async {
+            let reply = gateway.chat("{\"model\":\"MoM\",\"messages\":[]}").await.ok()?;
+            (reply.status != 200).then_some(reply.status.as_u16())
+        })
+        .await;
+        assert!(matches!(status, 500 | 503) && asked.elapsed() < Duration::from_secs(5), "{status}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_extension_policy_asks_its_processor_before_the_model_is_read() {
     let server = Echo::start("vllm").await.unwrap();
-    let (router, _task) = Processor::Model("math").start().await;
+    let processor = Processor::Model("math").start();
+    let router = processor.port;
     let port = free_port();
     let manifests = pool_manifests(port, server.port, "FailOpen", router, "")
         + &format!(
@@ -239,7 +307,8 @@ fn picked_by(failure_mode: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picker_names_the_endpoint_of_a_pool() {
     let server = Echo::start("vllm").await.unwrap();
-    let (picker, _task) = Processor::Endpoint(format!("127.0.0.1:{}", server.port)).start().await;
+    let processor = Processor::Endpoint(format!("127.0.0.1:{}", server.port)).start();
+    let picker = processor.port;
     let port = free_port();
     let manifests = pool_manifests(port, server.port, "FailClose", picker, &picked_by("FailClose"));
     let _gateway = start(port, &manifests).await;

@@ -1,4 +1,4 @@
-//! A name server for which every name is this machine.
+//! A name server for which every name is one address of this machine.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 const HEADER: usize = 12;
 const TYPE_A: u16 = 1;
 
-/// Answers questions for IPv4 addresses with 127.0.0.1, all others with nothing.
+/// Answers questions for IPv4 addresses with one of this machine, all others with nothing.
 #[derive(Debug)]
 pub struct Dns {
     pub port: u16,
@@ -20,7 +20,12 @@ pub struct Dns {
 }
 
 impl Dns {
+    /// Every name is 127.0.0.1.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Ipv4Addr::LOCALHOST).await
+    }
+
+    pub async fn start_with(address: Ipv4Addr) -> anyhow::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = socket.local_addr()?.port();
         let asked = Arc::new(Mutex::new(BTreeSet::new()));
@@ -28,7 +33,7 @@ impl Dns {
         let task = tokio::spawn(async move {
             let mut buffer = [0; 512];
             while let Ok((length, asker)) = socket.recv_from(&mut buffer).await {
-                if let Ok((name, answer)) = answer(&buffer[..length]) {
+                if let Ok((name, answer)) = answer(&buffer[..length], address) {
                     names.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
                     let _ = socket.send_to(&answer, asker).await;
                 }
@@ -66,7 +71,7 @@ impl Drop for Dns {
 }
 
 /// The name that is asked for, and the answer.
-fn answer(question: &[u8]) -> anyhow::Result<(String, Vec<u8>)> {
+fn answer(question: &[u8], address: Ipv4Addr) -> anyhow::Result<(String, Vec<u8>)> {
     let mut end = HEADER;
     let mut labels = Vec::new();
     loop {
@@ -86,7 +91,8 @@ fn answer(question: &[u8]) -> anyhow::Result<(String, Vec<u8>)> {
     answer.extend(asked);
     if found {
         // The name of the question, type A, class IN, good for five minutes, four bytes.
-        answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 127, 0, 0, 1]);
+        answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4]);
+        answer.extend(address.octets());
     }
     let labels: Vec<_> = labels.into_iter().map(String::from_utf8_lossy).collect();
     Ok((labels.join("."), answer))

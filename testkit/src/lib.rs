@@ -34,6 +34,14 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// An address of this machine that no other test has, for servers whose ports a manifest says.
+#[must_use]
+pub fn own_address() -> Ipv4Addr {
+    // Whoever else asks meanwhile gets another port.
+    let [high, low] = free_port().to_be_bytes();
+    Ipv4Addr::new(127, 64 + high % 128, low, 64 + high / 128)
+}
+
 /// Asks again and again until the answer is there; fails with `what` when the deadline passes.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,

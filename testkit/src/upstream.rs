@@ -1,6 +1,7 @@
 //! A server that answers with what it saw.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +20,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{Authority, Leaf};
 
+/// A free port of 127.0.0.1.
+const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
 /// An HTTP server (HTTP/1.1 and HTTP/2) that answers every request with a JSON description of it and its own name.
 ///
 /// With TLS, the description holds the name that the client asked for, and whether it showed a certificate. A request
@@ -32,19 +36,33 @@ pub struct Echo {
 
 impl Echo {
     pub async fn start(name: &str) -> anyhow::Result<Self> {
-        Self::accept(name, None).await
+        Self::start_at(name, ANYWHERE).await
+    }
+
+    pub async fn start_at(name: &str, address: SocketAddr) -> anyhow::Result<Self> {
+        Self::accept(name, address, None, None).await
+    }
+
+    /// With TLS, and with a text as its answer to everything.
+    pub async fn saying(text: &str, leaf: &Leaf, address: SocketAddr) -> anyhow::Result<Self> {
+        Self::accept("", address, Some(TlsAcceptor::from(leaf.server_config(None)?)), Some(text)).await
     }
 
     /// With TLS; with an authority, only for clients that have a certificate of it.
     pub async fn start_tls(name: &str, leaf: &Leaf, clients: Option<&Authority>) -> anyhow::Result<Self> {
-        Self::accept(name, Some(TlsAcceptor::from(leaf.server_config(clients)?))).await
+        Self::accept(name, ANYWHERE, Some(TlsAcceptor::from(leaf.server_config(clients)?)), None).await
     }
 
-    async fn accept(name: &str, tls: Option<TlsAcceptor>) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    async fn accept(
+        name: &str,
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        text: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let port = listener.local_addr()?.port();
         let served = Arc::new(AtomicU64::new(0));
-        let server = Server { name: Arc::from(name), tls, served: served.clone() };
+        let server = Server { name: Arc::from(name), tls, text: text.map(Arc::from), served: served.clone() };
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 tokio::spawn(server.clone().connection(socket));
@@ -70,6 +88,7 @@ impl Drop for Echo {
 struct Server {
     name: Arc<str>,
     tls: Option<TlsAcceptor>,
+    text: Option<Arc<str>>,
     served: Arc<AtomicU64>,
 }
 
@@ -90,7 +109,10 @@ impl Server {
         let service = service_fn(move |request| {
             let (server, tls) = (self.clone(), tls.clone());
             async move {
-                let response = answer(&server.name, &tls, request).await;
+                let mut response = answer(&server.name, &tls, request).await;
+                if let Some(text) = &server.text {
+                    *response.body_mut() = Full::new(Bytes::from(text.to_string()));
+                }
                 server.served.fetch_add(1, Ordering::Relaxed);
                 Ok::<_, Infallible>(response)
             }

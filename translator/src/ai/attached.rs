@@ -268,6 +268,8 @@ fn bodies(
             route = forwarding(route, rule, able, policies, clusters);
             if !policies.refused() {
                 policies.apply_with(&mut route, rule.name.as_deref(), &quotas.asked);
+                // A key for this gateway is nothing for a provider.
+                route.request_headers_to_remove.extend(policies.key_headers().iter().cloned());
             }
             Bytes::from(route.encode_to_vec())
         };

@@ -131,6 +131,11 @@ impl RulePolicies<'_> {
         self.rule.traffic.and_then(|traffic| traffic.settings.as_ref())
     }
 
+    /// The headers in which callers show keys, unless the policy says what becomes of them.
+    pub(crate) fn key_headers(&self) -> &[String] {
+        self.rule.security.map(|security| security.key_headers.as_slice()).unwrap_or_default()
+    }
+
     pub(crate) fn cors(&self) -> bool {
         self.rule.security.is_some_and(|security| security.cors)
     }

@@ -8,7 +8,7 @@ use super::{Policy, Security};
 use crate::policy::Problem;
 use crate::policy::guard::{self, ApiKeys};
 
-pub(super) fn keys(policy: &Policy<'_>, written: &ApiKeyAuth, _: &mut Security) -> Result<ApiKeys, Problem> {
+pub(super) fn keys(policy: &Policy<'_>, written: &ApiKeyAuth, security: &mut Security) -> Result<ApiKeys, Problem> {
     let base = FieldPath::from("spec.apiKeyAuth");
     let mut secrets = Vec::new();
     for (index, reference) in written.credential_refs.iter().enumerate() {
@@ -30,6 +30,10 @@ pub(super) fn keys(policy: &Policy<'_>, written: &ApiKeyAuth, _: &mut Security) 
     }
     if sources.is_empty() {
         return Err(Problem::wrong(base.field("extractFrom"), "no place is named where a request carries its key"));
+    }
+    if written.sanitize.is_none() {
+        let headers = written.extract_from.iter().flat_map(|from| &from.headers);
+        security.key_headers.extend(headers.map(|name| name.to_ascii_lowercase()));
     }
     let forwarding = Forwarding {
         header: written.forward_client_id_header.as_ref().map(ToString::to_string).unwrap_or_default(),

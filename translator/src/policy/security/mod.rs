@@ -38,6 +38,8 @@ pub(crate) struct Security {
     /// Orders for installed filters, by their names.
     pub orders: Vec<(&'static str, Any)>,
     pub cors: bool,
+    /// In which callers show their keys, where nothing is said about what the backend sees of them.
+    pub key_headers: Vec<String>,
     pub guards: Vec<(GuardId, Check)>,
     pub upstreams: Vec<Upstream>,
     pub secrets: Vec<SecretId>,
