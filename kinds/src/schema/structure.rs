@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use super::Violation;
@@ -168,6 +170,7 @@ fn of_string(node: &Node, text: &str, path: &FieldPath, found: &mut Vec<Found>) 
     let bad_format = match node.format.as_deref() {
         Some("ipv4") => text.parse::<Ipv4Addr>().is_err(),
         Some("ipv6") => text.parse::<Ipv6Addr>().is_err(),
+        Some("byte") => BASE64_STANDARD.decode(text).is_err(),
         _ => false,
     };
     if bad_format {
@@ -177,6 +180,10 @@ fn of_string(node: &Node, text: &str, path: &FieldPath, found: &mut Vec<Found>) 
 }
 
 fn of_number(node: &Node, number: f64, path: &FieldPath, found: &mut Vec<Found>) {
+    if node.format.as_deref() == Some("int32") && !(f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number) {
+        let message = format!("{number} is more than 32 bits hold");
+        found.push((Violation::new("out-of-range", path.clone(), message), false));
+    }
     if let Some(least) = node.minimum.filter(|least| number < *least) {
         found.push((Violation::new("out-of-range", path.clone(), format!("{number} is less than {least}")), false));
     }
