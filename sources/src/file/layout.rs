@@ -1,5 +1,6 @@
 //! Which files of a directory hold manifests.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,12 @@ pub(super) fn manifests(path: &Path) -> io::Result<Vec<PathBuf>> {
     }
     let mut found = Vec::new();
     let mut pending = vec![path.to_path_buf()];
+    let mut seen = BTreeSet::new();
     while let Some(directory) = pending.pop() {
+        // A link may lead back to where it stands.
+        if !seen.insert(std::fs::canonicalize(&directory)?) {
+            continue;
+        }
         for entry in std::fs::read_dir(&directory)? {
             let path = entry?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };

@@ -28,13 +28,13 @@ const ANYWAY: Duration = Duration::from_secs(10);
 pub fn watch(paths: Vec<PathBuf>, batches: &Sender<Batch>) {
     let (events, happened) = mpsc::channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let paths = match event {
+        let happening = match event {
             // Reading a file is no change of it.
             Ok(event) if event.kind.is_access() && !closes_after_writing(&event) => return,
-            Ok(event) => event.paths,
-            Err(_) => Vec::new(),
+            Ok(event) => Happening { begins: writes(&event), paths: event.paths },
+            Err(_) => Happening { begins: false, paths: Vec::new() },
         };
-        let _ = events.send(paths);
+        let _ = events.send(happening);
     })
     .ok();
     if watcher.is_none() {
@@ -55,9 +55,9 @@ pub fn watch(paths: Vec<PathBuf>, batches: &Sender<Batch>) {
             }
         }
         match happened.recv_timeout(ANYWAY) {
-            Ok(paths) => {
+            Ok(first) => {
                 noticed = SystemTime::now();
-                settle(&happened, paths);
+                settle(&happened, first);
             }
             Err(mpsc::RecvTimeoutError::Timeout) => noticed = SystemTime::now(),
             Err(mpsc::RecvTimeoutError::Disconnected) => std::thread::sleep(ANYWAY),
@@ -74,19 +74,47 @@ fn closes_after_writing(event: &notify::Event) -> bool {
     event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
 
+/// Whether a file is being written, which another event will end: half of one reads like a whole with objects gone.
+fn writes(event: &notify::Event) -> bool {
+    use notify::event::{EventKind, ModifyKind};
+    cfg!(target_os = "linux") && matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)))
+}
+
+/// Something happened to files: their writing goes on, or else it is over.
+struct Happening {
+    begins: bool,
+    paths: Vec<PathBuf>,
+}
+
 /// Waits until what happens is over.
-fn settle(happened: &mpsc::Receiver<Vec<PathBuf>>, first: Vec<PathBuf>) {
+fn settle(happened: &mpsc::Receiver<Happening>, first: Happening) {
     let begin = Instant::now();
-    let mut touched: BTreeSet<PathBuf> = first.into_iter().collect();
+    let mut touched = BTreeSet::new();
+    let mut written = BTreeSet::new();
+    let mut next = Some(first);
     loop {
-        let quiet = if touched.len() >= BULK { BULK_QUIET } else { QUIET };
-        match happened.recv_timeout(quiet) {
-            Ok(paths) => touched.extend(paths),
-            Err(_) => return,
+        match next {
+            Some(Happening { begins: true, paths }) => {
+                written.extend(paths.iter().cloned());
+                touched.extend(paths);
+            }
+            Some(Happening { begins: false, paths }) => {
+                written.retain(|path| !paths.contains(path));
+                touched.extend(paths);
+            }
+            None if written.is_empty() => return,
+            None => {}
         }
-        if begin.elapsed() > CAP {
+        let left = CAP.saturating_sub(begin.elapsed());
+        if left.is_zero() {
             return;
         }
+        let quiet = if touched.len() >= BULK { BULK_QUIET } else { QUIET };
+        next = match happened.recv_timeout(quiet.min(left)) {
+            Ok(happening) => Some(happening),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        };
     }
 }
 
