@@ -21,6 +21,9 @@ pub struct HttpClient {
     headers: Vec<(String, String)>,
 }
 
+/// A connection that speaks another protocol now.
+pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
+
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -226,6 +229,19 @@ impl HttpClient {
         Ok(StreamingReply { status: parts.status, headers: parts.headers, body, buffer: String::new() })
     }
 
+    /// Asks for another protocol on the connection: the connection, or the answer of whoever refuses.
+    pub async fn upgrade(&self, path: &str, protocol: &str) -> anyhow::Result<Result<Upgraded, Reply>> {
+        let asking = self.clone().header("connection", "upgrade").header("upgrade", protocol);
+        let request = asking.request(Method::GET, path, Bytes::new())?;
+        let socket = TcpStream::connect(("127.0.0.1", self.port)).await.context("connect")?;
+        let mut response = asking.exchange(socket, request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Ok(TokioIo::new(hyper::upgrade::on(&mut response).await?)));
+        }
+        let (parts, body) = response.into_parts();
+        Ok(Err(Reply { status: parts.status, headers: parts.headers, body: body.collect().await?.to_bytes() }))
+    }
+
     fn request(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Request<Full<Bytes>>> {
         let named = self.host.clone().or_else(|| self.tls.as_ref().map(|tls| tls.server_name.clone()));
         let host = named.unwrap_or_else(|| format!("127.0.0.1:{}", self.port));
@@ -252,7 +268,7 @@ impl HttpClient {
             sender.send_request(request).await?
         } else {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-            tokio::spawn(connection);
+            tokio::spawn(connection.with_upgrades());
             sender.send_request(request).await?
         })
     }

@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 pub use chancery::Chancery;
-pub use client::{Connection, HttpClient, Reply, SseEvent, StreamingReply};
+pub use client::{Connection, HttpClient, Reply, SseEvent, StreamingReply, Upgraded};
 pub use dns::Dns;
 pub use envoy::{Envoy, envoy_binary, validate};
 pub use kube_api::KubeApi;

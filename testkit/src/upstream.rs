@@ -4,11 +4,13 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -25,8 +27,15 @@ const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4
 
 /// An HTTP server (HTTP/1.1 and HTTP/2) that answers every request with a JSON description of it and its own name.
 ///
-/// With TLS, the description holds the name that the client asked for, and whether it showed a certificate. A request
-/// header `x-echo-status` chooses the status of the answer.
+/// With TLS, the description holds the name that the client asked for, and whether it showed a certificate. What else a
+/// request asks for:
+///
+/// | header | answer |
+/// |---|---|
+/// | `x-echo-status: CODE` | has that status |
+/// | `x-echo-location: URI` | sends there, unless the request is there already |
+/// | `x-echo-events: MILLISECONDS` | is a stream of server-sent events, one each time, without end |
+/// | `upgrade: websocket` | gives back whatever is sent on the connection |
 #[derive(Debug)]
 pub struct Echo {
     pub port: u16,
@@ -46,6 +55,11 @@ impl Echo {
     /// With TLS, and with a text as its answer to everything.
     pub async fn saying(text: &str, leaf: &Leaf, address: SocketAddr) -> anyhow::Result<Self> {
         Self::accept("", address, Some(TlsAcceptor::from(leaf.server_config(None)?)), Some(text)).await
+    }
+
+    /// With a text as its answer to everything.
+    pub async fn telling(text: &str) -> anyhow::Result<Self> {
+        Self::accept("", ANYWHERE, None, Some(text)).await
     }
 
     /// With TLS; with an authority, only for clients that have a certificate of it.
@@ -109,19 +123,32 @@ impl Server {
         let service = service_fn(move |request| {
             let (server, tls) = (self.clone(), tls.clone());
             async move {
-                let mut response = answer(&server.name, &tls, request).await;
-                if let Some(text) = &server.text {
-                    *response.body_mut() = Full::new(Bytes::from(text.to_string()));
-                }
+                let response = match &server.text {
+                    Some(text) => json_of(text.to_string()),
+                    None => answer(&server.name, &tls, request).await,
+                };
                 server.served.fetch_add(1, Ordering::Relaxed);
                 Ok::<_, Infallible>(response)
             }
         });
-        let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+        let server = auto::Builder::new(TokioExecutor::new());
+        let _ = server.serve_connection_with_upgrades(TokioIo::new(socket), service).await;
     }
 }
 
-async fn answer(name: &str, tls: &Value, request: Request<Incoming>) -> Response<Full<Bytes>> {
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+async fn answer(name: &str, tls: &Value, mut request: Request<Incoming>) -> Answer {
+    if request.headers().get("upgrade").is_some_and(|protocol| protocol == "websocket") {
+        tokio::spawn(give_back(hyper::upgrade::on(&mut request)));
+        let switch = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+        return switch.body(Full::default().boxed_unsync()).unwrap_or_default();
+    }
+    let milliseconds = request.headers().get("x-echo-events").and_then(|value| value.to_str().ok()?.parse().ok());
+    if let Some(milliseconds) = milliseconds {
+        let events = Response::builder().header("content-type", "text/event-stream");
+        return events.body(events_every(Duration::from_millis(milliseconds))).unwrap_or_default();
+    }
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let mut headers: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
@@ -140,6 +167,38 @@ async fn answer(name: &str, tls: &Value, request: Request<Incoming>) -> Response
         "body": String::from_utf8_lossy(&body),
     });
     let status = parts.headers.get("x-echo-status").and_then(|value| value.to_str().ok()?.parse().ok());
-    let response = Response::builder().status(status.unwrap_or(200_u16)).header("content-type", "application/json");
-    response.body(Full::new(Bytes::from(seen.to_string()))).unwrap_or_default()
+    let elsewhere = parts.headers.get("x-echo-location").filter(|location| {
+        let location = location.to_str().ok().and_then(|text| text.parse::<http::Uri>().ok());
+        location.is_some_and(|location| location.path() != parts.uri.path())
+    });
+    let mut response = json_of(seen.to_string());
+    if let Some(location) = elsewhere {
+        response.headers_mut().insert("location", location.clone());
+        *response.status_mut() = StatusCode::FOUND;
+        return response;
+    }
+    *response.status_mut() = status.unwrap_or(StatusCode::OK);
+    response
+}
+
+fn json_of(text: String) -> Answer {
+    let response = Response::builder().header("content-type", "application/json");
+    response.body(Full::new(Bytes::from(text)).boxed_unsync()).unwrap_or_default()
+}
+
+async fn give_back(upgrade: hyper::upgrade::OnUpgrade) {
+    let Ok(connection) = upgrade.await else { return };
+    let (mut from, mut to) = tokio::io::split(TokioIo::new(connection));
+    let _ = tokio::io::copy(&mut from, &mut to).await;
+}
+
+fn events_every(period: Duration) -> UnsyncBoxBody<Bytes, Infallible> {
+    let events = futures::stream::unfold(0_u64, move |count| async move {
+        if count > 0 {
+            tokio::time::sleep(period).await;
+        }
+        let event = Bytes::from(format!("data: {count}\n\n"));
+        Some((Ok(Frame::data(event)), count + 1))
+    });
+    StreamBody::new(events).boxed_unsync()
 }

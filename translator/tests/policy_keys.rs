@@ -71,6 +71,24 @@ fn a_thousand_keys_on_a_thousand_routes_are_sent_once() {
     assert_eq!(kinds, [(ResourceType::ExtensionConfig, "chancery.guards.keys".to_owned())]);
 }
 
+/// The bytes of everything that an Envoy is sent.
+fn bytes(routes: usize, keys: usize) -> usize {
+    let mut translator = Translator::new(Options::default());
+    translator.apply(puts(&world(routes, keys)));
+    translator.resources().into_values().flatten().map(|resource| resource.body.len()).sum()
+}
+
+#[test]
+fn bytes_grow_with_keys_and_routes_and_never_with_their_product() {
+    let one = bytes(1, 1);
+    let (of_routes, of_keys) = (bytes(1000, 1) - one, bytes(1, 1000) - one);
+    let (small, large) = (bytes(100, 100), bytes(1000, 1000));
+    println!("1x1: {one}, 100x100: {small}, 1000x1000: {large}; 999 routes {of_routes}, 999 keys {of_keys}");
+    // Lengths are numbers too: a few bytes more where there is more.
+    assert!(large.abs_diff(one + of_routes + of_keys) < 64, "{large} and not {one} + {of_routes} + {of_keys}");
+    assert!(large - one < 11 * (small - one), "ten times as many of both is ten times as much: {small}, {large}");
+}
+
 #[test]
 fn a_policy_edit_touches_no_listener_and_only_the_routes_it_reaches() {
     let mut translator = Translator::new(Options::default());

@@ -7,12 +7,14 @@ use arc_swap::ArcSwap;
 use imbl::OrdMap;
 use kinds::{Diagnostic, ObjectId, Severity};
 use sources::Batch;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 use translator::{LimitRule, Status, Translator, Update};
 use xds_server::{Change, GroupKey, Snapshots};
 
 use super::cluster::Audience;
 use super::limits::{self, Told};
+use super::lingering::Lingering;
 use super::traces::{Journey, Traces};
 use crate::commands::change;
 
@@ -43,10 +45,33 @@ impl View {
     }
 }
 
+/// What the source says, as it comes.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    pub runtime: Handle,
+    pub received: Receiver<Batch>,
+}
+
+impl Batches {
+    /// The next batch; what lingers goes meanwhile, when it is time.
+    fn next(&mut self, lingering: &mut Lingering, snapshots: &Snapshots) -> Option<Batch> {
+        loop {
+            let Some(deadline) = lingering.next() else { return self.received.blocking_recv() };
+            let waiting = async { tokio::time::timeout_at(deadline.into(), self.received.recv()).await };
+            if let Ok(batch) = self.runtime.block_on(waiting) {
+                return batch;
+            }
+            for (group, change) in lingering.due(Instant::now()) {
+                snapshots.publish(&group, change);
+            }
+        }
+    }
+}
+
 /// Takes batches until the source ends.
 pub(crate) fn run(
     mut translator: Translator,
-    mut batches: Receiver<Batch>,
+    mut batches: Batches,
     snapshots: &Snapshots,
     limits: &Told,
     view: &ArcSwap<View>,
@@ -55,7 +80,8 @@ pub(crate) fn run(
 ) {
     let mut source_findings = Vec::new();
     let (mut whole, mut held) = (false, false);
-    while let Some(batch) = batches.blocking_recv() {
+    let mut lingering = Lingering::default();
+    while let Some(batch) = batches.next(&mut lingering, snapshots) {
         let (begin, received) = (Instant::now(), SystemTime::now());
         let noticed = batch.noticed.unwrap_or(received);
         let changes = batch.changes.len();
@@ -67,7 +93,7 @@ pub(crate) fn run(
             if let Some(config) = &update.limits {
                 limits.tell(config);
             }
-            publish(&update, snapshots)
+            publish(&update, &mut lingering, snapshots)
         } else if damaged {
             // What was restored is better than a first load with holes; the next edit ends it, for nothing that is wrong
             // in one place may hold up the rest.
@@ -77,7 +103,7 @@ pub(crate) fn run(
         } else {
             whole = true;
             limits.tell(&translator.limits());
-            replace(&translator, snapshots)
+            replace(&translator, &mut lingering, snapshots)
         };
         snapshots.mark_ready();
         tracing::info!(changes, resources = sent, took = ?begin.elapsed(), "translated");
@@ -108,12 +134,13 @@ fn group_key(gateway: &ObjectId) -> GroupKey {
 }
 
 /// Sends each group its changes; returns how many resources changed.
-fn publish(update: &Update, snapshots: &Snapshots) -> usize {
+fn publish(update: &Update, lingering: &mut Lingering, snapshots: &Snapshots) -> usize {
     let mut sent = 0;
     for (gateway, group) in &update.groups {
         let key = group_key(gateway);
         sent += group.set.len() + group.remove.len();
-        snapshots.publish(&key, Change { set: group.set.clone(), remove: group.remove.clone() });
+        let change = Change { set: group.set.clone(), remove: group.remove.clone() };
+        snapshots.publish(&key, lingering.take(&key, change, Instant::now()));
     }
     sent
 }
@@ -124,7 +151,7 @@ fn source_errors(diagnostics: &[Diagnostic]) -> bool {
 }
 
 /// The first full load takes the place of what was restored.
-fn replace(translator: &Translator, snapshots: &Snapshots) -> usize {
+fn replace(translator: &Translator, lingering: &mut Lingering, snapshots: &Snapshots) -> usize {
     let mut sent = 0;
     let mut gone = snapshots.keys();
     gone.retain(|key| *key != limits::group());
@@ -132,6 +159,7 @@ fn replace(translator: &Translator, snapshots: &Snapshots) -> usize {
         let key = group_key(&gateway);
         gone.retain(|restored| *restored != key);
         sent += resources.len();
+        lingering.begin(&key, &resources);
         snapshots.replace(&key, resources);
     }
     for key in gone {

@@ -10,6 +10,7 @@ mod cluster;
 mod control;
 mod limits;
 mod limits_page;
+mod lingering;
 mod programmed;
 mod traces;
 
@@ -125,8 +126,9 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     };
     // A thread of its own: the source never ends, and the process must not wait for it.
     let translator = Translator::new(Options { limits: config.limits.service(), ..config.translation });
+    let batches = control::Batches { runtime: tokio::runtime::Handle::current(), received };
     std::thread::Builder::new().name("control".into()).spawn(move || {
-        control::run(translator, received, &snapshots, &told, &view, audience.as_ref(), traces.as_ref())
+        control::run(translator, batches, &snapshots, &told, &view, audience.as_ref(), traces.as_ref())
     })?;
     let admin = tokio::spawn(async move { axum::serve(admin, pages).await });
     let counting = counters.map(limits::Service::start);
