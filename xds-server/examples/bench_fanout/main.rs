@@ -1,4 +1,4 @@
-//! How much many Envoys cost: `cargo run --release -p xds-server --example bench_fanout -- [STREAMS] [ROUNDS] [PEERS]`.
+//! How much many Envoys cost: `cargo run --release -p xds-server --example bench_fanout -- [STREAMS] [ROUNDS] [PEERS] [GROUPS]`.
 //!
 //! Servers run as child processes, so that their CPU and memory are theirs alone: ours; the floor, which only writes one
 //! shared frame to each stream and reads what comes back; and, with the path of the program in `bench/peers`, other control
@@ -29,11 +29,12 @@ fn main() -> Result<()> {
 async fn measure(arguments: &[String]) -> Result<()> {
     let number = |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |text| text.parse());
     let (streams, rounds) = (number(0, 1000)?, number(1, 10)?);
-    let peers = arguments.get(2).map(String::as_str);
+    let peers = arguments.get(2).map(String::as_str).filter(|path| !path.is_empty());
+    let wanted: Vec<&str> = arguments.get(3).map_or(rows::GROUPS.to_vec(), |groups| groups.split(',').collect());
     let contestants = process::contestants(peers);
     let mut columns: Vec<Measured> = Vec::new();
     for contestant in &contestants {
-        columns.push(rows::measure(contestant, streams, rounds).await?);
+        columns.push(rows::measure(contestant, streams, rounds, &wanted).await?);
     }
     print(streams, rounds, &contestants, &columns, peers.is_some())
 }
@@ -54,6 +55,9 @@ fn print(
     }
     writeln!(out)?;
     for (row, title) in ROWS {
+        if columns.iter().all(|column| !column.contains_key(row)) {
+            continue;
+        }
         write!(out, "{title:<46}")?;
         for (contestant, column) in contestants.iter().zip(columns) {
             let ours = contestants.iter().position(|c| c.is_ours() && c.variant == contestant.variant);

@@ -45,26 +45,30 @@ const MIB: usize = 1 << 20;
 /// The clients of more streams would hold more than a large message each can take here.
 const MOST_LARGE: usize = 2000;
 
-pub(crate) async fn measure(contestant: &Contestant, streams: usize, rounds: usize) -> Result<Measured> {
+/// Groups of rows, each with a server of its own.
+pub(crate) const GROUPS: [&str; 4] = ["pushes", "slow", "reconnects", "rejections"];
+
+pub(crate) async fn measure(
+    contestant: &Contestant,
+    streams: usize,
+    rounds: usize,
+    wanted: &[&str],
+) -> Result<Measured> {
     let mut measured = Measured::new();
     let few = streams.min(1000);
-    pushes(contestant, streams, rounds, &mut measured).await.map_err(|error| during("pushes", contestant, error))?;
-    slow(contestant, few, &mut measured).await.map_err(|error| during("slow readers", contestant, error))?;
-    if !contestant.is_floor() {
-        if contestant.variant == Variant::Delta {
-            reconnects(contestant, few, &mut measured)
-                .await
-                .map_err(|error| during("reconnects", contestant, error))?;
-        }
-        rejections(contestant, few, &mut measured).await.map_err(|error| during("rejections", contestant, error))?;
+    for group in GROUPS.into_iter().filter(|group| wanted.contains(group)) {
+        let result = match group {
+            "pushes" => pushes(contestant, streams, rounds, &mut measured).await,
+            "slow" => slow(contestant, few, &mut measured).await,
+            "reconnects" if contestant.variant == Variant::Delta && !contestant.is_floor() => {
+                reconnects(contestant, few, &mut measured).await
+            }
+            "rejections" if !contestant.is_floor() => rejections(contestant, few, &mut measured).await,
+            _ => Ok(()),
+        };
+        result.map_err(|error| format!("{}, {group}: {error}", contestant.title))?;
     }
     Ok(measured)
-}
-
-type Failed = Box<dyn std::error::Error + Send + Sync>;
-
-fn during(what: &str, contestant: &Contestant, error: Failed) -> Failed {
-    format!("{}, {what}: {error}", contestant.title).into()
 }
 
 /// Clients of one server.

@@ -49,6 +49,9 @@ impl TypeStream {
         if let Some(sent) = self.respond_alone(state, on, nonces) {
             return Some(sent);
         }
+        if let Some(sent) = self.respond_first(state, on) {
+            return Some(sent);
+        }
         if let Some(sent) = self.respond_shared(state, on) {
             return Some(sent);
         }
@@ -108,7 +111,7 @@ impl TypeStream {
             self.base = Some(state.clone());
             return None;
         }
-        let nonce = state.epoch.to_string();
+        let nonce = shared_nonce(state);
         let cached = state.frames.lock().get(&key).cloned();
         let frame = match cached {
             Some(frame) => frame,
@@ -135,6 +138,45 @@ impl TypeStream {
         let endpoints = endpoints_of(self.kind, &difference.changed);
         let entries = Entries::Since(base.clone());
         self.pend(state, nonce, entries, on.now);
+        Some(Sent { frame, endpoints })
+    }
+
+    /// All that there is, for a client of which nothing is known: many at once, when a fleet starts.
+    fn respond_first(&mut self, state: &Arc<TypeState>, on: Occasion) -> Option<Sent> {
+        let deviates = !self.owed.is_empty()
+            || !self.have.is_empty()
+            || !self.refused.is_empty()
+            || !self.removals.is_empty()
+            || !self.last_nonce.is_empty();
+        if deviates || self.base.is_some() || !self.answer_due {
+            return None;
+        }
+        let key =
+            FrameKey { delta: on.variant == Variant::Delta, from: None, subscription: self.subscription.fingerprint() };
+        let nonce = shared_nonce(state);
+        let entries = || self.between(None, state);
+        let cached = state.frames.lock().get(&key).cloned();
+        let frame = match cached {
+            Some(frame) => frame,
+            None => {
+                let entries = entries();
+                let missing: Vec<Arc<str>> = if on.variant == Variant::Delta && policy::answers_missing(self.kind) {
+                    self.subscription.names().filter(|name| state.get(name).is_none()).cloned().collect()
+                } else {
+                    Vec::new()
+                };
+                if entries.is_empty() && !(on.variant == Variant::Delta || policy::full_state(self.kind)) {
+                    return None;
+                }
+                let frame = response::frame(state, on.variant, &entries, &missing, &nonce);
+                state.frames.lock().insert(key, frame.clone());
+                frame
+            }
+        };
+        let endpoints =
+            if self.kind == ResourceType::Cluster { endpoints_of(self.kind, &entries()) } else { Vec::new() };
+        self.answer_due = false;
+        self.pend(state, nonce, Entries::All, on.now);
         Some(Sent { frame, endpoints })
     }
 
@@ -258,6 +300,11 @@ impl TypeStream {
         self.pending =
             Some(Pending { state, entries, removed: Vec::new(), owed: BTreeSet::new(), alone: None, sent_at: now });
     }
+}
+
+/// A nonce that is the same on all streams, and another one for each type.
+fn shared_nonce(state: &TypeState) -> String {
+    format!("{}{}", char::from(b'a' + state.kind as u8), state.epoch)
 }
 
 /// A nonce for a response that only this stream gets.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use imbl::OrdSet;
+use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -27,8 +28,9 @@ struct Shared {
     index: FxHashSet<Arc<str>>,
 }
 
-fn fingerprint(names: &[String]) -> u64 {
-    names.iter().fold(0, |sum, name| sum ^ xxh3_64(name.as_bytes()))
+/// And how many names there are.
+fn fingerprint<'n>(names: impl Iterator<Item = &'n str>) -> (u64, usize) {
+    names.fold((0, 0), |(sum, count), name| (sum ^ xxh3_64(name.as_bytes()), count + 1))
 }
 
 const WILDCARD: &str = "*";
@@ -67,19 +69,28 @@ impl Subscription {
     }
 
     /// Begins with a set that another stream asked for. False when these names are no such set, or this has begun.
-    pub(crate) fn begin_as(&mut self, names: &[String], interned: &mut Interned) -> bool {
-        if names.len() < WORTH_A_LOOK || !self.names.is_empty() || self.wildcard {
+    pub(crate) fn begin_as<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n str> + Clone,
+        interned: &Mutex<Interned>,
+    ) -> bool {
+        if !self.names.is_empty() || self.wildcard {
             return false;
         }
-        let fingerprint = fingerprint(names);
-        let Some(shared) = interned.0.get_mut(&fingerprint).filter(|shared| shared.names.len() == names.len()) else {
+        let (fingerprint, count) = fingerprint(names.clone());
+        if count < WORTH_A_LOOK {
+            return false;
+        }
+        let mut interned = interned.lock();
+        let Some(shared) = interned.0.get_mut(&fingerprint).filter(|shared| shared.names.len() == count) else {
             return false;
         };
         if shared.index.is_empty() {
             shared.index = shared.names.iter().cloned().collect();
         }
         // Names that stand there twice are out of the fingerprint: as many names, all in the set, are the set.
-        if !names.iter().all(|name| shared.index.contains(name.as_str())) {
+        let mut names = names;
+        if !names.all(|name| shared.index.contains(name)) {
             return false;
         }
         (self.names, self.fingerprint, self.ever_named) = (shared.names.clone(), fingerprint, true);
@@ -131,7 +142,7 @@ impl Subscription {
     pub(crate) fn replace(&mut self, names: &[String], legacy_wildcard: bool) -> Replaced {
         if !self.wildcard && names.len() >= WORTH_A_LOOK && names.len() == self.len() {
             // Every acknowledgement repeats the names. A client that deceives here deceives itself.
-            if fingerprint(names) == self.fingerprint {
+            if fingerprint(names.iter().map(String::as_str)).0 == self.fingerprint {
                 return Replaced { added: Vec::new(), newly_all: false, shrunk: false };
             }
         }
@@ -230,27 +241,30 @@ mod tests {
     #[test]
     fn a_stream_begins_with_the_set_of_another() {
         let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
-        let (mut first, mut interned) = (Subscription::default(), Interned::default());
-        assert!(!first.begin_as(&names, &mut interned), "nobody was here before");
+        let (mut first, interned) = (Subscription::default(), Mutex::new(Interned::default()));
+        let begins = |subscription: &mut Subscription, names: &[String]| {
+            subscription.begin_as(names.iter().map(String::as_str), &interned)
+        };
+        assert!(!begins(&mut first, &names), "nobody was here before");
         for name in &names {
             first.add(name.as_str().into());
         }
-        first.share(&mut interned);
+        first.share(&mut interned.lock());
         let mut backwards = names.clone();
         backwards.reverse();
         let mut second = Subscription::default();
-        assert!(second.begin_as(&backwards, &mut interned));
+        assert!(begins(&mut second, &backwards));
         assert_eq!(second.fingerprint(), first.fingerprint());
         assert!(second.wants("n7") && !second.wants("n20"));
         let mut other = names.clone();
         other[3] = "n20".to_owned();
-        assert!(!Subscription::default().begin_as(&other, &mut interned));
+        assert!(!begins(&mut Subscription::default(), &other));
         // As many names, and the same sum of hashes, since two that stand there twice are in none.
         let mut twice = names;
         for at in [0, 1] {
             twice[at] = format!("n{}", at + 2);
         }
-        assert!(!Subscription::default().begin_as(&twice, &mut interned));
+        assert!(!begins(&mut Subscription::default(), &twice));
         assert!(!second.replace(&backwards, false).any(), "the same names");
         assert!(second.replace(&other, false).any());
         assert!(second.wants("n20") && !second.wants("n3"));

@@ -57,6 +57,8 @@ pub(crate) struct Pending {
 pub(super) enum Entries {
     /// Everything between two states that the subscription wants: shared by many, so not listed.
     Since(Arc<TypeState>),
+    /// Everything of a state that the subscription wants.
+    All,
     Listed(Vec<Arc<Entry>>),
 }
 
@@ -92,7 +94,7 @@ impl TypeStream {
         interned: &Mutex<Interned>,
     ) -> Option<Event> {
         let first = !std::mem::replace(&mut self.begun, true);
-        if first && self.subscription.begin_as(&request.names, &mut interned.lock()) {
+        if first && self.subscription.begin_as(request.names.iter().map(String::as_str), interned) {
             self.answer_due = true;
             return None;
         }
@@ -145,9 +147,9 @@ impl TypeStream {
         }
         // Before that, everything subscribed is sent anyway.
         let answered = self.base.is_some() || self.pending.is_some();
-        let known = first && self.subscription.begin_as(&request.subscribe, &mut interned.lock());
+        let known = first && self.subscription.begin_as(request.subscribe.iter(), interned);
         for name in request.subscribe.iter().filter(|_| !known) {
-            let name: Arc<str> = Arc::from(name.as_str());
+            let name: Arc<str> = Arc::from(name);
             if answered && &*name == "*" {
                 self.owed.extend(state.entries().map(|entry| entry.name.clone()));
                 self.answer_due = true;
@@ -296,6 +298,7 @@ impl TypeStream {
         match &pending.entries {
             Entries::Listed(entries) => entries.clone(),
             Entries::Since(base) => self.between(Some(base), &pending.state),
+            Entries::All => self.between(None, &pending.state),
         }
     }
 

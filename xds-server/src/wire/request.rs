@@ -29,22 +29,20 @@ pub(crate) struct SotwRequest {
 pub(crate) struct DeltaRequest {
     pub node: Option<Bytes>,
     pub type_url: String,
-    pub subscribe: Vec<String>,
+    pub subscribe: Names,
     pub unsubscribe: Vec<String>,
     pub versions: Versions,
     pub nonce: String,
     pub error: Option<Status>,
 }
 
-/// All of it but the versions.
+/// All of it but the names and versions of which a reconnecting client has thousands.
 #[derive(Clone, PartialEq, Message)]
 struct LeanDelta {
     #[prost(bytes = "bytes", optional, tag = "1")]
     node: Option<Bytes>,
     #[prost(string, tag = "2")]
     type_url: String,
-    #[prost(string, repeated, tag = "3")]
-    subscribe: Vec<String>,
     #[prost(string, repeated, tag = "4")]
     unsubscribe: Vec<String>,
     #[prost(string, tag = "6")]
@@ -55,8 +53,35 @@ struct LeanDelta {
 
 impl DeltaRequest {
     pub(crate) fn decode(message: Bytes) -> Result<Self, prost::DecodeError> {
-        let LeanDelta { node, type_url, subscribe, unsubscribe, nonce, error } = LeanDelta::decode(message.clone())?;
+        let LeanDelta { node, type_url, unsubscribe, nonce, error } = LeanDelta::decode(message.clone())?;
+        let subscribe = Names(message.clone());
         Ok(Self { node, type_url, subscribe, unsubscribe, versions: Versions(message), nonce, error })
+    }
+}
+
+/// The entries of `resource_names_subscribe`, where they stand: in a whole request. What is no text is no name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names(Bytes);
+
+const SUBSCRIBE: u32 = 3;
+
+impl Names {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> + Clone {
+        let fields = Fields(&self.0).filter(|(number, _)| *number == SUBSCRIBE);
+        fields.filter_map(|(_, name)| std::str::from_utf8(name).ok())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+#[cfg(test)]
+impl From<Vec<String>> for Names {
+    fn from(resource_names_subscribe: Vec<String>) -> Self {
+        use xds_api::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+        let request = DeltaDiscoveryRequest { resource_names_subscribe, ..Default::default() };
+        Self(Bytes::from(request.encode_to_vec()))
     }
 }
 
@@ -69,9 +94,8 @@ const VERSIONS: u32 = 5;
 impl Versions {
     /// Each name with its version, as far as the bytes are in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut rest: &[u8] = &self.0;
-        let fields = std::iter::from_fn(move || next_slice(&mut rest));
-        fields.filter(|(number, _)| *number == VERSIONS).filter_map(|(_, entry)| version_entry(entry))
+        let fields = Fields(&self.0).filter(|(number, _)| *number == VERSIONS);
+        fields.filter_map(|(_, entry)| version_entry(entry))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -89,26 +113,34 @@ impl From<Vec<(String, String)>> for Versions {
     }
 }
 
-/// The next field that is a text or a message.
-fn next_slice<'a>(rest: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
-    while rest.has_remaining() {
-        let (tag, wire_type) = decode_key(rest).ok()?;
-        if wire_type != WireType::LengthDelimited {
-            skip_field(wire_type, tag, rest, DecodeContext::default()).ok()?;
-            continue;
+/// The fields that are texts or messages, with their numbers.
+#[derive(Clone)]
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u32, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = &mut self.0;
+        while rest.has_remaining() {
+            let (tag, wire_type) = decode_key(rest).ok()?;
+            if wire_type != WireType::LengthDelimited {
+                skip_field(wire_type, tag, rest, DecodeContext::default()).ok()?;
+                continue;
+            }
+            let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
+            let (content, after) = rest.split_at_checked(length)?;
+            *rest = after;
+            return Some((tag, content));
         }
-        let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
-        let (content, after) = rest.split_at_checked(length)?;
-        *rest = after;
-        return Some((tag, content));
+        None
     }
-    None
 }
 
 /// The name and version of a map entry.
-fn version_entry(mut entry: &[u8]) -> Option<(&str, &str)> {
+fn version_entry(entry: &[u8]) -> Option<(&str, &str)> {
     let (mut name, mut version): (&[u8], &[u8]) = (&[], &[]);
-    while let Some((tag, content)) = next_slice(&mut entry) {
+    for (tag, content) in Fields(entry) {
         match tag {
             1 => name = content,
             2 => version = content,
@@ -165,7 +197,7 @@ mod tests {
             ..Default::default()
         };
         let lean = DeltaRequest::decode(Bytes::from(full.encode_to_vec())).unwrap();
-        assert_eq!(lean.subscribe, ["a"]);
+        assert_eq!(lean.subscribe.iter().collect::<Vec<_>>(), ["a"]);
         assert_eq!(lean.nonce, "7");
         assert_eq!(lean.versions.iter().collect::<Vec<_>>(), [("a", "1")]);
         assert_eq!(Identity::decode(&lean.node.unwrap()).unwrap().cluster, "default/web");

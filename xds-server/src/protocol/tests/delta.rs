@@ -70,7 +70,7 @@ fn n6_trap_3_a_stale_nonce_does_not_lose_subscriptions() {
     let first = rig.expect(EDS);
     rig.delta(EDS, |request| {
         request.nonce = "stale".into();
-        request.subscribe = strings(&["b"]);
+        request.subscribe = strings(&["b"]).into();
     });
     rig.ack(&first, &[]);
     assert_eq!(rig.expect_and_ack(EDS, &[]).contents(), ["b=1"]);
@@ -86,7 +86,7 @@ fn n7_trap_3_a_rejection_may_subscribe_and_unsubscribe() {
     rig.delta(EDS, |request| {
         request.nonce.clone_from(&first.nonce);
         request.error = Some(status("a is bad"));
-        request.subscribe = strings(&["b"]);
+        request.subscribe = strings(&["b"]).into();
         request.unsubscribe = strings(&["c"]);
     });
     assert_eq!(rig.expect_and_ack(EDS, &[]).contents(), ["b=1"]);
@@ -145,7 +145,7 @@ fn s4_a_first_request_that_only_unsubscribes_asks_for_nothing() {
     rig.quiet();
     let mut rig = Rig::of(Variant::Delta, rig.group);
     rig.delta(CDS, |request| {
-        request.subscribe = strings(&["*"]);
+        request.subscribe = strings(&["*"]).into();
         request.unsubscribe = strings(&["*"]);
     });
     rig.quiet();
@@ -182,7 +182,7 @@ fn d8_trap_12_nothing_is_sent_again_by_a_restarted_server() {
     restarted.set(&[(CDS, "a", "1"), (EDS, "a", "1")]);
     restarted.delta(CDS, |request| request.versions = known);
     restarted.delta(EDS, |request| {
-        request.subscribe = strings(&["a"]);
+        request.subscribe = strings(&["a"]).into();
         request.versions = endpoints;
     });
     assert_eq!(restarted.expect_and_ack(CDS, &[]).resources, []);
@@ -195,7 +195,7 @@ fn d7_versions_without_a_subscription_are_no_subscription() {
     let mut rig = rig();
     rig.set(&[(EDS, "a", "1"), (EDS, "b", "1")]);
     rig.delta(EDS, |request| {
-        request.subscribe = strings(&["a"]);
+        request.subscribe = strings(&["a"]).into();
         request.versions = version_of("b", "old");
     });
     let reply = rig.expect(EDS);
@@ -259,7 +259,7 @@ fn s13_unsubscribing_wins_within_one_request() {
     let mut rig = rig();
     rig.set(&[(EDS, "a", "1"), (EDS, "b", "1")]);
     rig.delta(EDS, |request| {
-        request.subscribe = strings(&["a", "b"]);
+        request.subscribe = strings(&["a", "b"]).into();
         request.unsubscribe = strings(&["a"]);
     });
     assert_eq!(rig.expect_and_ack(EDS, &[]).names(), ["b"]);
@@ -297,7 +297,7 @@ fn s14_nobody_is_told_that_an_awaited_route_table_is_gone() {
 fn s18_trap_44_names_whose_parents_are_gone_are_no_error() {
     let mut rig = rig();
     rig.delta(EDS, |request| {
-        request.subscribe = strings(&["gone"]);
+        request.subscribe = strings(&["gone"]).into();
         request.versions = version_of("gone", "x");
     });
     assert_eq!(rig.expect_and_ack(EDS, &[]).removed, ["gone"]);
@@ -385,7 +385,7 @@ fn names_beyond_the_limit_are_refused() {
     rig.stream = Stream::new(Variant::Delta, None, rig.group.clone(), 3);
     let request = DeltaRequest {
         type_url: EDS.type_url().into(),
-        subscribe: strings(&["a", "b", "c", "d"]),
+        subscribe: strings(&["a", "b", "c", "d"]).into(),
         ..Default::default()
     };
     assert_eq!(rig.stream.delta(&request).unwrap_err().grpc_code(), 8);

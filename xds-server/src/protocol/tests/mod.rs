@@ -100,7 +100,7 @@ impl Rig {
     }
 
     pub(super) fn subscribe(&mut self, kind: ResourceType, names: &[&str]) {
-        self.delta(kind, |request| request.subscribe = strings(names));
+        self.delta(kind, |request| request.subscribe = strings(names).into());
     }
 
     pub(super) fn unsubscribe(&mut self, kind: ResourceType, names: &[&str]) {

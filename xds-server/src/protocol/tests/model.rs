@@ -89,7 +89,7 @@ impl Model {
                 Variant::Delta => {
                     let versions = self.known(kind);
                     self.rig.delta(kind, |request| {
-                        request.subscribe = strings(&names);
+                        request.subscribe = strings(&names).into();
                         request.versions = versions;
                     });
                 }
@@ -171,7 +171,7 @@ impl Model {
             Act::Subscribe(name) => {
                 let name = NAMES[*name];
                 if self.wanted.insert(name) {
-                    self.request_names(|_, request| request.subscribe = strings(&[name]));
+                    self.request_names(|_, request| request.subscribe = strings(&[name]).into());
                 }
             }
             Act::Unsubscribe(name) => {
@@ -185,7 +185,7 @@ impl Model {
                 let name = NAMES[*name];
                 if self.rig.variant == Variant::Delta && self.wanted.contains(name) {
                     self.held.retain(|(kind, held), _| wildcard(*kind) || held != name);
-                    self.request_names(|_, request| request.subscribe = strings(&[name]));
+                    self.request_names(|_, request| request.subscribe = strings(&[name]).into());
                 }
             }
             Act::Receive => drop(self.receive()),

@@ -166,7 +166,7 @@ fn d10_endpoints_asked_for_after_the_cluster_was_sent_are_pushed_although_known(
     after.subscribe(CDS, &[]);
     after.expect(CDS);
     after.delta(EDS, |request| {
-        request.subscribe = strings(&["a"]);
+        request.subscribe = strings(&["a"]).into();
         request.versions = vec![("a".to_owned(), known.versions[0].clone())].into();
     });
     assert_eq!(after.expect(EDS).contents(), ["a=1"]);
