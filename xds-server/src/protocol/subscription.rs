@@ -25,12 +25,12 @@ pub(crate) struct Interned(FxHashMap<u64, Shared>);
 struct Shared {
     names: OrdSet<Arc<str>>,
     /// The same, made when a second stream seems to ask for it.
-    index: FxHashSet<Arc<str>>,
+    index: FxHashSet<Box<[u8]>>,
 }
 
 /// And how many names there are.
-fn fingerprint<'n>(names: impl Iterator<Item = &'n str>) -> (u64, usize) {
-    names.fold((0, 0), |(sum, count), name| (sum ^ xxh3_64(name.as_bytes()), count + 1))
+fn fingerprint<'n>(names: impl Iterator<Item = &'n [u8]>) -> (u64, usize) {
+    names.fold((0, 0), |(sum, count), name| (sum ^ xxh3_64(name), count + 1))
 }
 
 const WILDCARD: &str = "*";
@@ -71,7 +71,7 @@ impl Subscription {
     /// Begins with a set that another stream asked for. False when these names are no such set, or this has begun.
     pub(crate) fn begin_as<'n>(
         &mut self,
-        names: impl Iterator<Item = &'n str> + Clone,
+        names: impl Iterator<Item = &'n [u8]> + Clone,
         interned: &Mutex<Interned>,
     ) -> bool {
         if !self.names.is_empty() || self.wildcard {
@@ -86,7 +86,7 @@ impl Subscription {
             return false;
         };
         if shared.index.is_empty() {
-            shared.index = shared.names.iter().cloned().collect();
+            shared.index = shared.names.iter().map(|name| name.as_bytes().into()).collect();
         }
         // Names that stand there twice are out of the fingerprint: as many names, all in the set, are the set.
         let mut names = names;
@@ -142,7 +142,7 @@ impl Subscription {
     pub(crate) fn replace(&mut self, names: &[String], legacy_wildcard: bool) -> Replaced {
         if !self.wildcard && names.len() >= WORTH_A_LOOK && names.len() == self.len() {
             // Every acknowledgement repeats the names. A client that deceives here deceives itself.
-            if fingerprint(names.iter().map(String::as_str)).0 == self.fingerprint {
+            if fingerprint(names.iter().map(String::as_bytes)).0 == self.fingerprint {
                 return Replaced { added: Vec::new(), newly_all: false, shrunk: false };
             }
         }
@@ -243,7 +243,7 @@ mod tests {
         let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
         let (mut first, interned) = (Subscription::default(), Mutex::new(Interned::default()));
         let begins = |subscription: &mut Subscription, names: &[String]| {
-            subscription.begin_as(names.iter().map(String::as_str), &interned)
+            subscription.begin_as(names.iter().map(String::as_bytes), &interned)
         };
         assert!(!begins(&mut first, &names), "nobody was here before");
         for name in &names {

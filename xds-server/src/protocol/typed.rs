@@ -12,8 +12,8 @@ use xds_api::google::rpc::Status;
 
 use super::subscription::{Interned, Subscription};
 use super::{Event, Variant, policy};
-use crate::snapshot::{Entry, Sum, TypeState, entry_hash, version_hash};
-use crate::wire::request::{DeltaRequest, SotwRequest, Versions};
+use crate::snapshot::{Entry, Sum, TypeState, told};
+use crate::wire::request::{DeltaRequest, Names, SotwRequest, Versions};
 
 #[derive(Debug)]
 pub(crate) struct TypeStream {
@@ -94,7 +94,7 @@ impl TypeStream {
         interned: &Mutex<Interned>,
     ) -> Option<Event> {
         let first = !std::mem::replace(&mut self.begun, true);
-        if first && self.subscription.begin_as(request.names.iter().map(String::as_str), interned) {
+        if first && self.subscription.begin_as(request.names.iter().map(String::as_bytes), interned) {
             self.answer_due = true;
             return None;
         }
@@ -147,8 +147,8 @@ impl TypeStream {
         }
         // Before that, everything subscribed is sent anyway.
         let answered = self.base.is_some() || self.pending.is_some();
-        let known = first && self.subscription.begin_as(request.subscribe.iter(), interned);
-        for name in request.subscribe.iter().filter(|_| !known) {
+        let known = first && self.subscription.begin_as(request.subscribe.bytes(), interned);
+        for name in Some(&request.subscribe).filter(|_| !known).into_iter().flat_map(Names::iter) {
             let name: Arc<str> = Arc::from(name);
             if answered && &*name == "*" {
                 self.owed.extend(state.entries().map(|entry| entry.name.clone()));
@@ -187,11 +187,10 @@ impl TypeStream {
 
     /// A reconnecting client says what it has: only what differs is owed.
     fn resume(&mut self, versions: &Versions, state: &Arc<TypeState>) {
-        let has = versions
-            .iter()
-            .try_fold(Sum::default(), |sum, (name, version)| Some(sum.with(entry_hash(name, version_hash(version)?))));
+        let add = |sum: Sum, (name, version)| sum.with(told(name, version));
+        let has = versions.bytes().fold(Sum::default(), add);
         let all = if self.subscription.wildcard { Some(state.sum()) } else { state.sum_of(&self.subscription) };
-        if has.is_some() && has == all {
+        if all == Some(has) {
             self.base = Some(state.clone());
             return;
         }

@@ -19,7 +19,7 @@ use xds_api::{Resource, ResourceType};
 pub(crate) use group::Group;
 pub use links::Apart;
 pub use persist::Keeper;
-pub(crate) use state::{Entry, FrameKey, Sum, TypeState, entry_hash, put_field, version_hash};
+pub(crate) use state::{Entry, FrameKey, Sum, TypeState, put_field, told};
 
 /// The Gateway whose Envoys form a group: `NAMESPACE/NAME`, as their `node.cluster` says.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

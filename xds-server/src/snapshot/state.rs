@@ -31,6 +31,8 @@ pub(crate) struct Entry {
     pub name: Arc<str>,
     pub version: String,
     hash: u64,
+    /// What a client that has it adds to its sum.
+    told: u64,
     pub body: Bytes,
     /// The entry as field 2 of a `DiscoveryResponse`: an `Any`.
     pub sotw: Bytes,
@@ -80,9 +82,10 @@ impl Entry {
         put_field(3, name.as_bytes(), &mut inner);
         let mut delta = BytesMut::with_capacity(inner.len() + 8);
         put_field(2, &inner, &mut delta);
-        let hash = entry_hash(&name, content);
+        let hash = xxh3_64(name.as_bytes()).rotate_left(17) ^ content;
+        let told = told(name.as_bytes(), version.as_bytes());
         let endpoints = endpoints_of(kind, &name, &body);
-        Self { kind, name, version, hash, body, sotw: sotw.freeze(), delta: delta.freeze(), endpoints, names }
+        Self { kind, name, version, hash, told, body, sotw: sotw.freeze(), delta: delta.freeze(), endpoints, names }
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -107,18 +110,9 @@ pub(crate) fn version_text(hash: u64) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash.to_be_bytes())
 }
 
-/// The hash that a version is the text of.
-pub(crate) fn version_hash(text: &str) -> Option<u64> {
-    use base64::Engine;
-    let mut hash = [0; 9];
-    let length = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode_slice(text, &mut hash).ok()?;
-    let bytes: [u8; 8] = hash.get(..length)?.try_into().ok()?;
-    Some(u64::from_be_bytes(bytes))
-}
-
-/// What an entry adds to a sum.
-pub(crate) fn entry_hash(name: &str, content: u64) -> u64 {
-    xxh3_64(name.as_bytes()).rotate_left(17) ^ content
+/// What a name and its version add to a sum.
+pub(crate) fn told(name: &[u8], version: &[u8]) -> u64 {
+    xxh3_64(name).rotate_left(17) ^ xxh3_64(version)
 }
 
 /// Names and versions in any order: equal sums are equal entries, but for chance.
@@ -156,6 +150,7 @@ pub(crate) struct TypeState {
     pub published: SystemTime,
     entries: OrdMap<Arc<str>, Arc<Entry>>,
     content: u64,
+    told: u64,
     pub version: String,
     steps: Vector<Step>,
     /// The oldest epoch from which the steps lead here.
@@ -182,6 +177,7 @@ impl TypeState {
             published,
             entries: OrdMap::new(),
             content: 0,
+            told: 0,
             version: version_text(0),
             steps: Vector::new(),
             remembered_from: 0,
@@ -200,7 +196,7 @@ impl TypeState {
     }
 
     pub(crate) fn sum(&self) -> Sum {
-        Sum { count: self.entries.len(), hashes: self.content }
+        Sum { count: self.entries.len(), hashes: self.told }
     }
 
     /// Of the names of a subscription, if all are there. Found once for all streams that want the same.
@@ -209,7 +205,7 @@ impl TypeState {
         if let Some(found) = self.sums.lock().get(&key) {
             return *found;
         }
-        let add = |sum: Sum, name: &Arc<str>| Some(sum.with(self.get(name)?.hash));
+        let add = |sum: Sum, name: &Arc<str>| Some(sum.with(self.get(name)?.told));
         let sum = subscription.names().try_fold(Sum::default(), add);
         let mut sums = self.sums.lock();
         if sums.len() >= MOST_SUMS {
@@ -231,21 +227,22 @@ impl TypeState {
         published: SystemTime,
     ) -> Option<Self> {
         let mut entries = self.entries.clone();
-        let mut content = self.content;
+        let (mut content, mut told) = (self.content, self.told);
         let mut changed = Vec::new();
         for entry in set {
             let before = entries.get(&entry.name);
             if before.is_some_and(|before| before.body == entry.body) {
                 continue;
             }
-            content ^= before.map_or(0, |before| before.hash);
-            content ^= entry.hash;
+            content ^= before.map_or(0, |before| before.hash) ^ entry.hash;
+            told ^= before.map_or(0, |before| before.told) ^ entry.told;
             changed.push(entry.name.clone());
             entries.insert(entry.name.clone(), entry);
         }
         for name in remove {
             if let Some(entry) = entries.remove(&name) {
                 content ^= entry.hash;
+                told ^= entry.told;
                 changed.push(name);
             }
         }
@@ -272,6 +269,7 @@ impl TypeState {
             published,
             entries,
             content,
+            told,
             version: version_text(content),
             steps,
             remembered_from,

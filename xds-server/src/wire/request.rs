@@ -66,13 +66,16 @@ pub(crate) struct Names(Bytes);
 const SUBSCRIBE: u32 = 3;
 
 impl Names {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> + Clone {
-        let fields = Fields(&self.0).filter(|(number, _)| *number == SUBSCRIBE);
-        fields.filter_map(|(_, name)| std::str::from_utf8(name).ok())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.bytes().filter_map(|name| std::str::from_utf8(name).ok())
+    }
+
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        Fields(&self.0).filter(|(number, _)| *number == SUBSCRIBE).map(|(_, name)| name)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.bytes().next().is_none()
     }
 }
 
@@ -94,12 +97,16 @@ const VERSIONS: u32 = 5;
 impl Versions {
     /// Each name with its version, as far as the bytes are in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let fields = Fields(&self.0).filter(|(number, _)| *number == VERSIONS);
-        fields.filter_map(|(_, entry)| version_entry(entry))
+        let texts = |(name, version)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(version).ok()?));
+        self.bytes().filter_map(texts)
+    }
+
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        Fields(&self.0).filter(|(number, _)| *number == VERSIONS).map(|(_, entry)| version_entry(entry))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.bytes().next().is_none()
     }
 }
 
@@ -122,6 +129,14 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = &mut self.0;
+        // Nearly always: a small number, and less than 128 bytes.
+        if let [tag @ 0..=127, length @ 0..=127, after @ ..] = *rest
+            && tag & 7 == WireType::LengthDelimited as u8
+            && let Some((content, after)) = after.split_at_checked(usize::from(*length))
+        {
+            *rest = after;
+            return Some((u32::from(tag >> 3), content));
+        }
         while rest.has_remaining() {
             let (tag, wire_type) = decode_key(rest).ok()?;
             if wire_type != WireType::LengthDelimited {
@@ -138,7 +153,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The name and version of a map entry.
-fn version_entry(entry: &[u8]) -> Option<(&str, &str)> {
+fn version_entry(entry: &[u8]) -> (&[u8], &[u8]) {
     let (mut name, mut version): (&[u8], &[u8]) = (&[], &[]);
     for (tag, content) in Fields(entry) {
         match tag {
@@ -147,7 +162,7 @@ fn version_entry(entry: &[u8]) -> Option<(&str, &str)> {
             _ => {}
         }
     }
-    Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(version).ok()?))
+    (name, version)
 }
 
 /// Who is asking: the first message of a stream says it.
