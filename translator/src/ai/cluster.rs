@@ -246,11 +246,15 @@ pub(crate) fn complete(
         members.iter().map(|member| credentials::of(&member.backend, view).ok().flatten()).collect();
     let secrets = credentials.iter().flatten().filter_map(Credential::secret);
     demands.extend(secrets.map(|secret| UnitId::Secret(gateway.clone(), secret.clone())));
-    let filters = members.iter().zip(&credentials).map(|(member, credential)| {
+    let proofs = members.iter().zip(&credentials).map(|(member, credential)| {
         let otherwise = if several { stand_in(&member.backend) } else { String::new() };
         credential.as_ref().map(|credential| (matches!(credential, Credential::Aws(_)), credential.filter(&otherwise)))
     });
-    install(cluster, upstream_filters(filters.collect(), several));
+    let mut chain = upstream_filters(proofs.collect(), several);
+    if id.backend.kind == Kind::InferencePool && !several && pool::by_load(&id.backend, view) {
+        chain.push(named("chancery.load_reports", filters::load_reports()));
+    }
+    install(cluster, chain);
 }
 
 fn transport(

@@ -21,6 +21,7 @@ const SCAN: &str = include_str!("lua/scan.lua");
 const MODEL_SCRIPT: &str = include_str!("lua/model.lua");
 const OTHER_SCRIPT: &str = include_str!("lua/other.lua");
 const USAGE_SCRIPT: &str = include_str!("lua/usage.lua");
+const LOAD_REPORTS_SCRIPT: &str = include_str!("lua/load_reports.lua");
 const UPSTREAM_SCRIPT: &str = include_str!("lua/upstream.lua");
 
 /// The script says itself when the route is to be looked for again.
@@ -55,4 +56,9 @@ pub(crate) fn install_usage() -> (&'static str, Any) {
 /// The filter of an AI cluster that makes the edits.
 pub(crate) fn upstream() -> Any {
     lua(format!("{SCAN}\n{UPSTREAM_SCRIPT}"))
+}
+
+/// The filter of a cluster that is balanced by what its servers report.
+pub(crate) fn load_reports() -> Any {
+    lua(LOAD_REPORTS_SCRIPT.to_owned())
 }

@@ -53,6 +53,8 @@ pub(crate) const PICKER: &str = "chancery.endpoint_picker";
 const METADATA: &str = "envoy.lb";
 const DESTINATION: &str = "x-gateway-destination-endpoint";
 const SERVED: &str = "x-gateway-destination-endpoint-served";
+/// In which a server says how busy it is.
+pub(super) const LOAD_REPORT: &str = "endpoint-load-metrics";
 /// Servers that report their load are balanced by it where their pool says so.
 const BY_LOAD: &str = "chancery.dev/load-reports";
 /// How the picker of a pool takes bodies, where that is not what the deployment says.
@@ -223,11 +225,16 @@ fn policy(name: &str, config: Any) -> LoadBalancingPolicy {
     }
 }
 
+/// Whether the servers of a pool say how busy they are.
+pub(super) fn by_load(pool: &ObjectId, view: &View<'_>) -> bool {
+    view.object(pool).is_some_and(|pool| pool.meta.annotations.get(BY_LOAD).is_some_and(|on| on == "true"))
+}
+
 pub(super) fn balance(pool: &ObjectId, cluster: &mut Cluster, view: &View<'_>) {
-    let by_load =
-        view.object(pool).is_some_and(|pool| pool.meta.annotations.get(BY_LOAD).is_some_and(|on| on == "true"));
-    let own = if by_load {
+    let own = if by_load(pool, view) {
         let weighted = ClientSideWeightedRoundRobin {
+            // A server that has just started is not left alone for longer than it takes to hear from it.
+            blackout_period: Some(seconds(1)),
             metric_names_for_computing_utilization: vec!["named_metrics.kv_cache_usage_perc".to_owned()],
             ..ClientSideWeightedRoundRobin::default()
         };

@@ -21,6 +21,8 @@ pub(crate) struct Wishes {
     /// Orders for installed filters.
     orders: BTreeMap<String, Any>,
     headers: Vec<HeaderValueOption>,
+    /// Headers of answers that concern no client.
+    hidden: Vec<String>,
     host: Option<String>,
     /// Clusters beside the backend's own.
     pub clusters: Vec<ClusterId>,
@@ -31,6 +33,9 @@ impl Wishes {
         let mut wishes = Self::default();
         match backend.kind {
             Kind::InferencePool => {
+                if pool::by_load(backend, view) {
+                    wishes.hidden.push(pool::LOAD_REPORT.to_owned());
+                }
                 if let Ok(Some((picker, failure_mode))) = pool::picker(backend, view) {
                     let bodies = pool::bodies(backend, view);
                     wishes.orders.insert(pool::PICKER.to_owned(), pool::picker_orders(&picker, failure_mode, bodies));
@@ -54,12 +59,13 @@ impl Wishes {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.orders.is_empty() && self.headers.is_empty() && self.host.is_none()
+        self.orders.is_empty() && self.headers.is_empty() && self.hidden.is_empty() && self.host.is_none()
     }
 
     pub(crate) fn put_on(&self, mut share: ClusterWeight) -> ClusterWeight {
         share.typed_per_filter_config.extend(self.orders.clone());
         share.request_headers_to_add.extend(self.headers.iter().cloned());
+        share.response_headers_to_remove.extend(self.hidden.iter().cloned());
         if let Some(host) = &self.host {
             share.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(host.clone()));
         }
