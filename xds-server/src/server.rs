@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,14 +19,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::Stream as _;
-use tokio_stream::wrappers::WatchStream;
 use tonic::codegen::Service as _;
 use xds_api::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 
 use crate::access::identities;
 use crate::csds::ClientStatus;
-use crate::wire::alarm::Alarm;
 use crate::wire::body::{Discovery, trailers};
 use crate::wire::methods;
 use crate::{Access, Error, Fleet, Metrics, Snapshots, Tls};
@@ -155,12 +151,28 @@ impl Server {
         self.shared.draining.store(true, Ordering::Release);
         self.shared.snapshots.wake_streams();
         draining.send_replace(true);
-        let ended = async { while connections.join_next().await.is_some() {} };
+        let ended = self.streams_and_connections_end(&mut connections);
         if tokio::time::timeout(self.shared.options.drain, ended).await.is_err() {
             tracing::info!("connections that did not end in time are cut");
         }
     }
 }
+
+impl Server {
+    /// Connections without a stream are nobody's: they are not waited for.
+    async fn streams_and_connections_end(&self, connections: &mut JoinSet<()>) {
+        while self.shared.streams.load(Ordering::Relaxed) > 0 {
+            if let Ok(None) = tokio::time::timeout(LAST_WORDS, connections.join_next()).await {
+                return;
+            }
+        }
+        let ended = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_WORDS, ended).await;
+    }
+}
+
+/// How long the status of a stream that has ended may take onto the wire.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// How many connections may wait to be accepted: a whole fleet comes at once when a server comes back, and whoever finds no
 /// place is cut off.
@@ -210,10 +222,8 @@ async fn connected(
     drain: watch::Receiver<bool>,
 ) {
     let address = peer.address;
-    let service = {
-        let drain = drain.clone();
-        service_fn(move |request| answer(shared.clone(), peer.clone(), request, drain.clone()))
-    };
+    let draining = shared.clone();
+    let service = service_fn(move |request| answer(shared.clone(), peer.clone(), request, drain.clone()));
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -223,14 +233,12 @@ async fn connected(
         .initial_stream_window_size(64 << 10)
         .initial_connection_window_size(1 << 20);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-    let mut drained = Some(Box::pin(WatchStream::from_changes(drain)));
-    let alarm = Alarm::new();
+    let mut told = false;
     let result = poll_fn(|cx| {
-        if let (Some(waker), Some(watched)) = (alarm.rang(cx), &mut drained)
-            && let Poll::Ready(_) = watched.as_mut().poll_next(&mut Context::from_waker(&waker))
-        {
+        // The streams of a connection end when the server drains, and that wakes it.
+        if !told && draining.is_draining() {
+            told = true;
             connection.as_mut().graceful_shutdown();
-            drained = None;
         }
         connection.as_mut().poll(cx)
     })
