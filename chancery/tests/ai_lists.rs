@@ -61,3 +61,26 @@ async fn a_long_list_travels_when_it_is_asked_for() {
         }
     }
 }
+
+/// Up to a thousand models are with an Envoy from its start.
+#[tokio::test(flavor = "multi_thread")]
+async fn models_that_nobody_asked_for_are_served_without_the_control_plane() {
+    for protocol in PROTOCOLS {
+        let one = Echo::start("one").await.unwrap();
+        let port = free_port();
+        let manifests = |count| gateway(port) + &backend("one", one.port, "{name: OpenAI}", "") + &models(count);
+        let start = Start { bootstrap: protocol, ..Start::default() };
+        let binary = env!("CARGO_BIN_EXE_chancery");
+        let mut gateway = ModelGateway::start_as(binary, port, &manifests(100), start).await.unwrap();
+        gateway.ready("model-000").await;
+        gateway.control.kill().await.unwrap();
+        for (model, status) in [("model-000", 200), ("model-099", 200), ("model-100", 404)] {
+            let reply = gateway.chat(format!("{{\"model\":\"{model}\"}}")).await.unwrap();
+            assert_eq!(reply.status, status, "{model}: {}", reply.text());
+        }
+        // An Envoy comes back soon after the control plane does.
+        gateway.control.restart().await.unwrap();
+        gateway.control.write("all.yaml", &manifests(101)).unwrap();
+        gateway.ready("model-100").await;
+    }
+}

@@ -126,7 +126,9 @@ dynamic_resources:
     transport_api_version: V3
     set_node_on_first_message_only: true
     grpc_services:
-    - envoy_grpc: {{cluster_name: chancery}}
+    - envoy_grpc:
+        cluster_name: chancery
+        retry_policy: {{retry_back_off: {{base_interval: 0.25s, max_interval: 5s}}}}
   lds_config: {{ads: {{}}, resource_api_version: V3}}
   cds_config: {{ads: {{}}, resource_api_version: V3}}
 static_resources:

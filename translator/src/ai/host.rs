@@ -20,7 +20,13 @@ pub(crate) struct HostModels {
     pub any: Vec<AiRoute>,
     /// What says who may come in, for answers that no rule gives.
     pub guards: BTreeMap<String, Any>,
+    /// Whether there are so many models that the tables of each are fetched on demand.
+    pub many: bool,
 }
+
+/// So many models are with an Envoy from its start: it serves them whatever becomes of the control plane. More than these
+/// would keep it from serving for long, and an Envoy is seldom asked for all of them.
+const MANY: usize = 1000;
 
 /// A model as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,9 +40,11 @@ pub(crate) struct Listed {
 pub(crate) fn evaluate(hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> Outcome {
     let mut any = Vec::new();
     let mut guards = BTreeMap::new();
+    let mut named = 0;
     for unit in view.demanders() {
         let Some(ai) = view.made_by::<AttachedRules>(unit).and_then(|rules| rules.ai.as_ref()) else { continue };
         any.extend(ai.any.iter().cloned());
+        named += ai.by_model.len();
         if guards.is_empty() {
             guards.clone_from(&ai.guards);
         }
@@ -47,7 +55,7 @@ pub(crate) fn evaluate(hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> Outcome 
         [UnitId::ModelTable(hcm.clone(), host.clone(), key.clone()), UnitId::ModelScope(hcm.clone(), host.clone(), key)]
     });
     Outcome {
-        product: Product::HostModels(HostModels { any, guards }.into()),
+        product: Product::HostModels(HostModels { any, guards, many: named > MANY }.into()),
         demands: demands.collect(),
         diagnostics: Vec::new(),
     }

@@ -1,7 +1,7 @@
 //! The tables of models, and the scopes that lead to them: one small table for each model of a host.
 //!
-//! A table is fetched when the first request for its model comes, so that ten thousand models cost an Envoy what their
-//! names cost. The table of a long list of models has a name that changes with it, so that no change sends it again unasked.
+//! Where there are many, a table is fetched when the first request for its model comes, so that ten thousand models cost an
+//! Envoy what their names cost. The table of a long list of models has a name that changes with it, so that no change sends it again unasked.
 
 use std::fmt::Write;
 
@@ -76,15 +76,24 @@ fn table_name(hcm: &HcmId, host: &str, model: &ModelKey, view: &View<'_>) -> Str
     version.map_or(name.clone(), |version| format!("{name}@{version:016x}"))
 }
 
+fn host_models<'a>(hcm: &HcmId, host: &str, view: &View<'a>) -> Option<&'a HostModels> {
+    view.made::<HostModels>(UnitId::AiHost(hcm.clone(), host.into()))
+}
+
 fn listing<'a>(hcm: &HcmId, host: &str, view: &View<'a>) -> Option<&'a Listing> {
     view.made::<Listing>(UnitId::AiList(hcm.clone(), host.into()))
 }
 
 pub(crate) fn evaluate_scope(hcm: &HcmId, host: &str, model: &ModelKey, view: &View<'_>) -> Outcome {
     let key = scope_key(hcm, host, model);
+    // What every host needs is there from the start, and so is what few models need.
+    let on_demand = match model {
+        ModelKey::Other => false,
+        ModelKey::Named(_) => host_models(hcm, host, view).is_some_and(|models| models.many),
+        ModelKey::List(_) => listing(hcm, host, view).is_some_and(|listing| listing.version.is_some()),
+    };
     let scope = ScopedRouteConfiguration {
-        // What every host needs is there from the start; the rest is fetched when asked for.
-        on_demand: *model != ModelKey::Other,
+        on_demand,
         name: key.clone(),
         route_configuration_name: table_name(hcm, host, model, view),
         key: Some(Key { fragments: vec![key::Fragment { r#type: Some(key::fragment::Type::StringKey(key.clone())) }] }),
@@ -94,9 +103,7 @@ pub(crate) fn evaluate_scope(hcm: &HcmId, host: &str, model: &ModelKey, view: &V
 }
 
 pub(crate) fn evaluate_table(hcm: &HcmId, host: &str, model: &ModelKey, view: &View<'_>) -> Outcome {
-    let Some(models) = view.made::<HostModels>(UnitId::AiHost(hcm.clone(), host.into())) else {
-        return Outcome::default();
-    };
+    let Some(models) = host_models(hcm, host, view) else { return Outcome::default() };
     let name = table_name(hcm, host, model, view);
     let mut largest = None;
     let routes = match model {
