@@ -87,7 +87,9 @@ pub(super) async fn start(
     let reach = Reach::default();
     let (findings, found) = watch::channel(());
     let (deployments, deployed) = watch::channel(None);
-    let programmed = Programmed::new(fleet, snapshots.clone(), view.clone(), board.clone());
+    let (own, said) = watch::channel(Arc::from("{}"));
+    let (heard, others) = watch::channel(kubernetes::Words::new());
+    let programmed = Programmed::new(fleet, snapshots.clone(), view.clone(), board.clone(), (own, others));
     let audience = Audience { programmed: programmed.clone(), findings, deployments };
     tokio::spawn(kubernetes::follow(client.clone(), cluster.scope, board.clone(), reach.clone(), batches));
     let Some(lease) = cluster.lease else { return Ok((audience, tokio::spawn(async {}))) };
@@ -98,6 +100,7 @@ pub(super) async fn start(
         instance: lease.identity.clone(),
     };
     let (leads, leading) = watch::channel(false);
+    let listening = leading.clone();
     let wanted = {
         let (board, view, deployed) = (board.clone(), view.clone(), deployed.clone());
         let programmed = programmed.clone();
@@ -120,6 +123,7 @@ pub(super) async fn start(
         tokio::spawn(envoys.run(deployed, leading));
     }
     let lease = LeaseOptions { namespace, name: lease.name, identity: lease.identity };
+    tokio::spawn(kubernetes::converse(client.clone(), lease.clone(), said, listening, heard));
     Ok((audience, tokio::spawn(kubernetes::campaign(client, lease, reach, leads, end))))
 }
 

@@ -1,4 +1,6 @@
-//! Whether what a Gateway says is so at its Envoys: what those that are connected here made of the newest configuration.
+//! Whether what a Gateway says is so at its Envoys: what those that are connected made of the newest configuration.
+//!
+//! Each replica sees its own Envoys and tells the others of Gateways that have some; who leads says what is so of all.
 //!
 //! It is looked at again and again, and not at each acknowledgement, of which there are thousands. A Gateway's status that
 //! the translation has changed waits for such a look, so that it is written once.
@@ -10,7 +12,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use kinds::{Kind, ObjectId};
 use parking_lot::Mutex;
-use sources::kubernetes::Board;
+use serde::{Deserialize, Serialize};
+use sources::kubernetes::{Board, Words};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use translator::{Condition, Status};
 use xds_server::{Fleet, GroupKey, Rejection, Snapshots, Standing};
@@ -34,6 +38,9 @@ struct Shared {
     snapshots: Snapshots,
     view: Arc<ArcSwap<View>>,
     board: Board,
+    /// What is told to other replicas, and what they tell.
+    own: watch::Sender<Arc<str>>,
+    others: watch::Receiver<Words>,
     state: Mutex<State>,
 }
 
@@ -50,10 +57,23 @@ struct Known {
     /// The newest generation that every Envoy had.
     reached: i64,
     behind_since: Option<Instant>,
+    /// How many Envoys there are of it here.
+    connected: usize,
+    /// With what other replicas say.
+    together: Verdict,
+}
+
+/// What a replica tells of a Gateway that has Envoys there.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    connected: usize,
+    reached: i64,
+    #[serde(default, skip_serializing_if = "Verdict::is_good")]
+    verdict: Verdict,
 }
 
 /// What speaks against a Gateway's being programmed.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 enum Verdict {
     /// Every Envoy that is connected has everything.
     #[default]
@@ -67,8 +87,14 @@ enum Verdict {
 }
 
 impl Programmed {
-    pub(super) fn new(fleet: Fleet, snapshots: Snapshots, view: Arc<ArcSwap<View>>, board: Board) -> Self {
-        Self(Arc::new(Shared { fleet, snapshots, view, board, state: Mutex::default() }))
+    pub(super) fn new(
+        fleet: Fleet,
+        snapshots: Snapshots,
+        view: Arc<ArcSwap<View>>,
+        board: Board,
+        (own, others): (watch::Sender<Arc<str>>, watch::Receiver<Words>),
+    ) -> Self {
+        Self(Arc::new(Shared { fleet, snapshots, view, board, own, others, state: Mutex::default() }))
     }
 
     /// The statuses of these objects have changed.
@@ -106,28 +132,47 @@ impl Programmed {
         let first = ObjectId::new(Kind::Gateway, "", "");
         let gateways = view.statuses.range(first..).take_while(|(id, _)| id.kind == Kind::Gateway);
         let mut verdicts = BTreeMap::new();
+        let others: Vec<BTreeMap<String, Told>> =
+            self.0.others.borrow().values().filter_map(|words| serde_json::from_str(words).ok()).collect();
+        let mut told_to_others = BTreeMap::new();
         for (id, status) in gateways {
             let before = state.verdicts.get(id).cloned().unwrap_or_default();
-            if state.told.contains_key(id) {
-                verdicts.insert(id.clone(), before);
-                continue;
-            }
-            let key = GroupKey::new(&format!("{}/{}", id.namespace, id.name));
-            let standing = standings.get(&key).cloned().unwrap_or_default();
-            let rejection = rejections.iter().find(|rejection| rejection.gateway == key);
-            let known = judge(&before, status.generation, standing, rejection, now);
-            if known.verdict != before.verdict {
-                changed.insert(id.clone());
+            let name = format!("{}/{}", id.namespace, id.name);
+            let known = if state.told.contains_key(id) {
+                before
+            } else {
+                let key = GroupKey::new(&name);
+                let standing = standings.get(&key).cloned().unwrap_or_default();
+                let rejection = rejections.iter().find(|rejection| rejection.gateway == key);
+                let mut known = judge(&before, status.generation, standing, rejection, now);
+                let elsewhere = others.iter().filter_map(|told| told.get(&name));
+                known.together = known.verdict.clone().with(status.generation, elsewhere);
+                if known.together != before.together {
+                    changed.insert(id.clone());
+                }
+                known
+            };
+            if known.connected > 0 {
+                let Known { connected, reached, ref verdict, .. } = known;
+                told_to_others.insert(name, Told { connected, reached, verdict: verdict.clone() });
             }
             verdicts.insert(id.clone(), known);
         }
         state.verdicts = verdicts;
+        let words = serde_json::to_string(&told_to_others).unwrap_or_default();
+        self.0.own.send_if_modified(|before| {
+            let news = **before != *words;
+            if news {
+                *before = words.into();
+            }
+            news
+        });
         changed
     }
 
     /// The status of a Gateway with what its Envoys say of it.
     pub(super) fn overlay(&self, id: &ObjectId, status: &mut Status) {
-        let verdict = self.0.state.lock().verdicts.get(id).map(|known| known.verdict.clone()).unwrap_or_default();
+        let verdict = self.0.state.lock().verdicts.get(id).map(|known| known.together.clone()).unwrap_or_default();
         verdict.overlay(status);
     }
 }
@@ -166,6 +211,30 @@ fn rejected(rejection: Option<&Rejection>, words: Option<String>) -> Option<Verd
 }
 
 impl Verdict {
+    fn is_good(&self) -> bool {
+        *self == Self::InStep
+    }
+
+    /// The verdict of all replicas together: what one of them rejects is rejected.
+    fn with<'a>(self, generation: i64, others: impl Iterator<Item = &'a Told>) -> Self {
+        others.fold(self, |verdict, told| {
+            let late = told.reached != generation;
+            let theirs = match &told.verdict {
+                Self::InStep if late => Self::Behind { connected: told.connected, behind: told.connected },
+                theirs => theirs.clone(),
+            };
+            match (verdict, theirs) {
+                (verdict @ Self::Rejected(_), _) => verdict,
+                (_, theirs @ Self::Rejected(_)) => theirs,
+                (Self::Behind { connected, behind }, Self::Behind { connected: more, behind: also }) => {
+                    Self::Behind { connected: connected + more, behind: behind + also }
+                }
+                (Self::InStep, theirs) => theirs,
+                (verdict, Self::InStep) => verdict,
+            }
+        })
+    }
+
     fn overlay(self, status: &mut Status) {
         let (reason, message) = match self {
             Self::InStep => return,
@@ -194,7 +263,7 @@ fn judge(before: &Known, generation: i64, standing: Standing, rejection: Option<
     } else {
         Verdict::InStep
     };
-    Known { verdict, reached, behind_since }
+    Known { verdict, reached, behind_since, connected: standing.connected, together: Verdict::default() }
 }
 
 #[cfg(test)]
@@ -220,5 +289,19 @@ mod tests {
         assert_eq!(newer.verdict, BEHIND, "the Gateway was edited");
         assert_eq!(judge(&newer, 2, standing(2, 2), None, now).verdict, Verdict::InStep);
         assert_eq!(judge(&newer, 2, standing(0, 0), None, now).verdict, Verdict::InStep, "nobody is connected");
+    }
+
+    #[test]
+    fn replicas_are_heard_together() {
+        let told = |reached: i64, verdict: Verdict| Told { connected: 3, reached, verdict };
+        let with = |verdict: Verdict, others: &[Told]| verdict.with(2, others.iter());
+        assert_eq!(with(Verdict::InStep, &[told(2, Verdict::InStep)]), Verdict::InStep);
+        assert_eq!(
+            with(BEHIND, &[told(1, Verdict::InStep)]),
+            Verdict::Behind { connected: 5, behind: 4 },
+            "an older generation"
+        );
+        let words = || Verdict::Rejected("no".into());
+        assert_eq!(with(BEHIND, &[told(2, Verdict::InStep), told(1, words())]), words());
     }
 }

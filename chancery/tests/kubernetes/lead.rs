@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use testkit::{Chancery, Echo, Envoy, HttpClient, eventually, free_port};
 
 use crate::world::{LONG, World, answers, condition, route, shop};
@@ -35,6 +36,36 @@ async fn when_the_leader_is_killed_the_other_goes_on() {
     eventually("the Envoy of the leader goes over", LONG, late).await;
     let more = self::sent(&other).await - sent;
     assert!(more < 500, "it has everything and was sent {more} bytes of it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leads_hears_of_the_envoys_of_the_other() {
+    let Some(world) = World::new("heard").await else { return };
+    let taken = std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap();
+    world.apply(&shop(free_port(), 1)).await;
+    let _leader = world.chancery(&["--identity", "first"]).await;
+    world.status("gateway", "web", "programmed", |s| condition(s, "Programmed") == "True").await;
+    let other = world.chancery(&["--identity", "second"]).await;
+    let envoy = world.envoy(&other, "web").await;
+    let words = || async {
+        let leases = world.kubectl(&["get", "leases", "-l", "chancery.dev/replica-of=chancery", "-o", "json"]).await;
+        (leases.contains("heard/web")).then_some(())
+    };
+    eventually("the other says that it has an Envoy", LONG, words).await;
+
+    // Somebody else has the port of the new listener, as only Envoy can find out.
+    let port = taken.local_addr().unwrap().port();
+    let second = json!({"name": "second", "protocol": "HTTP", "port": port});
+    let add = json!([{"op": "add", "path": "/spec/listeners/-", "value": second}]).to_string();
+    world.kubectl(&["patch", "gateway", "web", "--type=json", "-p", &add]).await;
+    let rejected =
+        |status: &Value| condition(status, "Programmed") == "False" && status.to_string().contains("Envoy rejects");
+    let status = world.status("gateway", "web", "rejected", rejected).await;
+    assert!(status.to_string().contains(&port.to_string()), "{status}");
+    // An Envoy that is gone speaks against nothing.
+    drop(envoy);
+    drop(other);
+    world.status("gateway", "web", "programmed", |s| condition(s, "Programmed") == "True").await;
 }
 
 /// The bytes of listeners and clusters that a control plane has sent.

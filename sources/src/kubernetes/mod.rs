@@ -16,6 +16,7 @@ mod follow;
 mod lease;
 mod reach;
 mod read;
+mod replicas;
 mod status;
 mod store;
 mod watch;
@@ -25,6 +26,7 @@ pub use follow::follow;
 pub use kube::Client;
 pub use lease::{LeaseOptions, campaign};
 pub use reach::Reach;
+pub use replicas::{Words, converse};
 pub use status::{Board, GATEWAY_NAME, Wanted, WriterOptions, write};
 
 use smol_str::SmolStr;
