@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod own_keys;
 mod signing;
 mod table;
 

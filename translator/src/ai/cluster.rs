@@ -27,7 +27,7 @@ use xds_api::xds::r#type::matcher::v3::Matcher;
 
 use super::credentials::{self, Credential, KEY_HEADERS};
 use super::edits::SHARE_HEADER;
-use super::{filters, pool};
+use super::{filters, own_key, pool};
 use crate::engine::{UnitId, View};
 use crate::names::{ClusterId, ClusterName, Form, Member};
 use crate::render::build::{header, socket, uint32};
@@ -39,6 +39,8 @@ use crate::routing::resolve_backend;
 const METADATA: &str = "chancery.ai";
 const SHARE: &str = "share";
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";
+/// Puts in the keys that are configured.
+const KEY: &str = "chancery.key";
 const CODEC: &str = "envoy.filters.http.upstream_codec";
 
 /// Where a backend's servers are.
@@ -251,6 +253,7 @@ pub(crate) fn complete(
         credential.as_ref().map(|credential| (matches!(credential, Credential::Aws(_)), credential.filter(&otherwise)))
     });
     let mut chain = upstream_filters(proofs.collect(), several);
+    put_own_keys(&mut chain, &credentials, several);
     if id.backend.kind == Kind::InferencePool && !several && pool::by_load(&id.backend, view) {
         chain.push(named("chancery.load_reports", filters::load_reports()));
     }
@@ -323,7 +326,7 @@ fn upstream_filters(credentials: Vec<Option<Proof>>, several: bool) -> Vec<HttpF
         });
         wanted.collect::<Vec<_>>()
     };
-    chain.extend(by_share("chancery.key", keys(false), several));
+    chain.extend(by_share(KEY, keys(false), several));
     chain.push(named("chancery.edits", filters::upstream()));
     chain.extend(by_share("chancery.signature", keys(true), several));
     if several {
@@ -337,6 +340,22 @@ fn upstream_filters(credentials: Vec<Option<Proof>>, several: bool) -> Vec<HttpF
         chain.push(named("chancery.shareless", any(&clean)));
     }
     chain
+}
+
+/// What callers bring is kept before all keys are taken away, and put in behind what is configured.
+fn put_own_keys(chain: &mut Vec<HttpFilter>, credentials: &[Option<Credential>], several: bool) {
+    let mut headers = BTreeSet::new();
+    let mut keys = Vec::new();
+    for (at, credential) in credentials.iter().enumerate() {
+        let Some((own, filter)) = credential.as_ref().and_then(Credential::own) else { continue };
+        headers.insert(own.header.as_str());
+        let config = TypedExtensionConfig { name: "envoy.filters.http.lua".to_owned(), typed_config: Some(filter) };
+        keys.push((at, config));
+    }
+    let Some(filter) = by_share("chancery.own_key", keys, several) else { return };
+    let configured = chain.iter().position(|filter| filter.name == KEY);
+    chain.insert(configured.map_or(0, |at| at + 1), filter);
+    chain.insert(0, named("chancery.keep_own_keys", own_key::keep(&headers)));
 }
 
 /// A filter as it is where there is one backend, and by the backend of the attempt where there are several.

@@ -13,8 +13,10 @@ use xds_api::envoy::extensions::common::aws::v3::{
 use xds_api::envoy::extensions::filters::http::aws_request_signing::v3::AwsRequestSigning;
 use xds_api::envoy::extensions::filters::http::credential_injector::v3::CredentialInjector;
 use xds_api::envoy::extensions::http::injected_credentials::generic::v3::Generic;
+use xds_api::google::protobuf::Any;
 
 use super::edits::SHARE_HEADER;
+use super::own_key::{self, OwnKey};
 use crate::engine::View;
 use crate::graph::{Role, Target, Verdict};
 use crate::names::SecretId;
@@ -29,6 +31,8 @@ pub(crate) enum Credential {
         name: &'static str,
         prefix: &'static str,
         secret: SecretId,
+        /// What a caller may bring in its place.
+        own: Option<OwnKey>,
     },
     Aws(Box<AwsSigning>),
 }
@@ -55,8 +59,18 @@ enum AwsSource {
 }
 
 /// The headers in which the providers of the table take keys: none of them passes on what another was to get.
-pub(crate) const KEY_HEADERS: [&str; 7] =
-    ["authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token", "x-amz-date", "cookie"];
+pub(crate) const KEY_HEADERS: [&str; 10] = [
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-amz-security-token",
+    "x-amz-date",
+    "cookie",
+    "x-aigw-api-key",
+    "x-aigw-anthropic-api-key",
+    "x-aigw-azure-api-key",
+];
 
 /// The data key of a Secret in which the kinds of Envoy AI Gateway keep keys.
 const API_KEY: &str = "apiKey";
@@ -89,7 +103,8 @@ pub(crate) fn of(backend: &ObjectId, view: &View<'_>) -> Result<Option<Credentia
     let Some(spec) = policy.spec::<BackendSecurityPolicySpec>() else { return Ok(None) };
     let header = |name, prefix, path: &str| {
         let secret = secret(policy, path, API_KEY, view)?;
-        Ok(Some(Credential::Header { name, prefix, secret: SecretId::ApiKey(secret, API_KEY.into()) }))
+        let secret = SecretId::ApiKey(secret, API_KEY.into());
+        Ok(Some(Credential::Header { name, prefix, secret, own: OwnKey::of(spec) }))
     };
     match spec.kind {
         CredentialType::APIKey => header("Authorization", "Bearer ", "spec.apiKey.secretRef"),
@@ -113,8 +128,17 @@ pub(crate) fn unsupported(spec: &BackendSecurityPolicySpec) -> Option<String> {
         CredentialType::AzureCredentials | CredentialType::GCPCredentials => {
             Some(format!("credentials of type {} need tokens that Envoy's own filters cannot fetch", spec.kind.name()))
         }
-        _ if spec.credential_override.is_some() => Some("spec.credentialOverride is not supported".to_owned()),
-        _ => None,
+        _ => {
+            let wanted = spec.credential_override.as_ref()?;
+            if !own_key::USUAL_HEADERS.iter().any(|(kind, _)| *kind == spec.kind) {
+                let name = spec.kind.name();
+                return Some(format!(
+                    "spec.credentialOverride of type {name} is not supported: nothing of Envoy's signs with what a caller brings"
+                ));
+            }
+            let message = "spec.credentialOverride.fromDynamicMetadata is not supported: use fromRequestHeaders";
+            wanted.from_request_headers.is_none().then(|| message.to_owned())
+        }
     }
 }
 
@@ -178,7 +202,8 @@ fn of_kgateway(backend: &ObjectId, view: &View<'_>) -> Result<Option<Credential>
     match &settings.auth_token {
         Some(AuthToken { kind: AuthTokenKind::SecretRef, .. }) => {
             let id = secret(object, "spec.ai.llm.authToken.secretRef", TOKEN_KEY, view)?;
-            Ok(Some(Credential::Header { name, prefix, secret: SecretId::ApiKey(id, TOKEN_KEY.into()) }))
+            let secret = SecretId::ApiKey(id, TOKEN_KEY.into());
+            Ok(Some(Credential::Header { name, prefix, secret, own: None }))
         }
         Some(AuthToken { kind: AuthTokenKind::Inline, .. }) => {
             refuse(object, "UnsupportedValue", "a token written inline is not supported: name a Secret")
@@ -198,10 +223,18 @@ impl Credential {
         }
     }
 
+    /// What a caller may bring in its place, and the filter that puts that in.
+    pub(crate) fn own(&self) -> Option<(&OwnKey, Any)> {
+        match self {
+            Self::Header { name, prefix, own, .. } => own.as_ref().map(|own| (own, own.filter(name, prefix))),
+            Self::Aws(_) => None,
+        }
+    }
+
     /// The filter that puts it in, for a server that is asked by a name where it has none of its own.
     pub(crate) fn filter(&self, otherwise: &str) -> TypedExtensionConfig {
         match self {
-            Self::Header { name, prefix, secret } => {
+            Self::Header { name, prefix, secret, .. } => {
                 let generic = Generic {
                     credential: Some(sds(secret)),
                     header: (*name).to_owned(),

@@ -4,7 +4,7 @@ use xds_api::any;
 use xds_api::envoy::config::core::v3::{DataSource, data_source};
 use xds_api::envoy::extensions::filters::http::lua::v3::Lua;
 use xds_api::envoy::extensions::filters::http::on_demand::v3::OnDemand;
-use xds_api::google::protobuf::Any;
+use xds_api::google::protobuf::{Any, Struct};
 
 use crate::render::build::boolean;
 
@@ -21,12 +21,20 @@ const SCAN: &str = include_str!("lua/scan.lua");
 const MODEL_SCRIPT: &str = include_str!("lua/model.lua");
 const OTHER_SCRIPT: &str = include_str!("lua/other.lua");
 const USAGE_SCRIPT: &str = include_str!("lua/usage.lua");
+const KEEP_OWN_KEYS_SCRIPT: &str = include_str!("lua/keep_own_keys.lua");
+const OWN_KEY_SCRIPT: &str = include_str!("lua/own_key.lua");
 const LOAD_REPORTS_SCRIPT: &str = include_str!("lua/load_reports.lua");
 const UPSTREAM_SCRIPT: &str = include_str!("lua/upstream.lua");
 
 /// The script says itself when the route is to be looked for again.
 fn lua(source: String) -> Any {
+    lua_about(source, None)
+}
+
+/// With what the script is to know.
+fn lua_about(source: String, filter_context: Option<Struct>) -> Any {
     any(&Lua {
+        filter_context,
         default_source_code: Some(DataSource {
             specifier: Some(data_source::Specifier::InlineString(source)),
             ..DataSource::default()
@@ -61,4 +69,12 @@ pub(crate) fn upstream() -> Any {
 /// The filter of a cluster that is balanced by what its servers report.
 pub(crate) fn load_reports() -> Any {
     lua(LOAD_REPORTS_SCRIPT.to_owned())
+}
+
+pub(crate) fn keep_own_keys(context: Struct) -> Any {
+    lua_about(KEEP_OWN_KEYS_SCRIPT.to_owned(), Some(context))
+}
+
+pub(crate) fn own_key(context: Struct) -> Any {
+    lua_about(OWN_KEY_SCRIPT.to_owned(), Some(context))
 }

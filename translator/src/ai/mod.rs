@@ -24,6 +24,7 @@ mod filters;
 mod host;
 mod kgateway;
 mod local_reply;
+mod own_key;
 mod pool;
 mod pre_route;
 mod quota;
