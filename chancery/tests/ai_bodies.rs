@@ -103,3 +103,30 @@ async fn no_model_leads_out_of_the_path() {
         assert_eq!(reply.json()["path"], path, "{}", reply.text());
     }
 }
+
+/// As large as the Gateway's author lets them be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_is_refused_in_the_form_of_the_api() {
+    let server = Echo::start("one").await.unwrap();
+    let port = free_port();
+    let policy = "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: ClientTrafficPolicy
+metadata: {name: size, namespace: default}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: ai}]
+  connection: {bufferLimit: 64Ki}
+";
+    let manifests = gateway(port)
+        + &backend("one", server.port, "{name: OpenAI}", "")
+        + &route("  - backendRefs: [{name: one}]\n")
+        + policy;
+    let gateway = ModelGateway::start(env!("CARGO_BIN_EXE_chancery"), port, &manifests).await.unwrap();
+    gateway.ready("any").await;
+    for (size, status) in [(40 << 10, 200), (200 << 10, 413)] {
+        let body = serde_json::json!({"model": "any", "prompt": "x".repeat(size)});
+        let reply = gateway.client().post("/v1/completions", body.to_string()).await.unwrap();
+        assert_eq!(reply.status, status, "{}", reply.text());
+        assert!(status == 200 || reply.json()["error"]["message"].is_string(), "{}", reply.text());
+    }
+}
