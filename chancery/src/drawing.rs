@@ -10,7 +10,9 @@ use kinds::ObjectId;
 use translator::{Graph, Target, Verdict};
 
 const BOX: (usize, usize) = (230, 40);
-const GAP: (usize, usize) = (110, 16);
+const GAP: (usize, usize) = (140, 16);
+/// The height of a line's words.
+const WORDS: usize = 11;
 const MARGIN: usize = 20;
 /// More sweeps over the columns do not change what is seen.
 const SWEEPS: usize = 8;
@@ -148,6 +150,8 @@ impl Picture {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
         );
+        // Several references of an object fail in the same words: they stand there once, and others below them.
+        let mut said: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
         for line in &self.lines {
             let (from, to) = (corner[line.from], corner[line.to]);
             let (x1, y1) = (from.0 + BOX.0, from.1 + BOX.1 / 2);
@@ -159,13 +163,12 @@ impl Picture {
                 svg,
                 "<path d=\"M{x1},{y1} C{c1},{y1} {c2},{y2} {x2},{y2}\" fill=\"none\" stroke=\"{color}\"><title>{words}</title></path>"
             );
-            if line.fails {
-                let _ = writeln!(
-                    svg,
-                    "<text x=\"{}\" y=\"{}\" fill=\"{color}\" font-size=\"10\">{words}</text>",
-                    x1 + 4,
-                    y1 - 3
-                );
+            let said = said.entry(line.from).or_default();
+            if line.fails && !said.contains(&line.words.as_str()) {
+                let (x, y) = (x1 + 4, y1 - 3 + said.len() * (WORDS + 3));
+                let _ =
+                    writeln!(svg, "<text x=\"{x}\" y=\"{y}\" fill=\"{color}\" font-size=\"{WORDS}\">{words}</text>");
+                said.push(&line.words);
             }
         }
         for ((id, present), (x, y)) in self.nodes.iter().zip(corner) {
@@ -174,7 +177,9 @@ impl Picture {
             } else {
                 "fill=\"#fdecea\" stroke=\"#c0392b\" stroke-dasharray=\"4\""
             };
-            let name = escaped(&shortened(&format!("{}/{}", id.namespace, id.name)));
+            let name =
+                if id.namespace.is_empty() { id.name.to_string() } else { format!("{}/{}", id.namespace, id.name) };
+            let name = escaped(&shortened(&name));
             let full = escaped(&id.to_string());
             let (w, h) = BOX;
             let _ = writeln!(
@@ -193,7 +198,7 @@ impl Picture {
 
 /// What fits into a box; the whole name is in its title.
 fn shortened(name: &str) -> String {
-    const FITS: usize = 34;
+    const FITS: usize = 32;
     if name.chars().count() <= FITS {
         return name.to_owned();
     }
