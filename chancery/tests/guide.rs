@@ -14,16 +14,20 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 #[test]
 fn the_manifests_of_the_guide_and_of_the_demo_are_free_of_errors() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let guide = std::fs::read_to_string(root.join("docs/guide/getting-started.md")).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let manifests = blocks(&guide, "yaml");
-    assert!(manifests.len() >= 3, "the guide shows manifests");
-    std::fs::write(directory.path().join("all.yaml"), manifests.join("---\n")).unwrap();
-    for path in [directory.path(), &root.join("deploy/demo")] {
+    let free_of_errors = |path: &Path, name: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_chancery")).arg("check").arg(path).output().unwrap();
         let report = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && report.contains("0 errors, 0 warnings"), "{}: {report}", path.display());
+        assert!(output.status.success() && report.contains("0 errors, 0 warnings"), "{name}: {report}");
+    };
+    for page in ["getting-started", "models", "backends"] {
+        let guide = std::fs::read_to_string(root.join(format!("docs/guide/{page}.md"))).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let manifests = blocks(&guide, "yaml");
+        assert!(manifests.len() >= 3, "{page} shows manifests");
+        std::fs::write(directory.path().join("all.yaml"), manifests.join("---\n")).unwrap();
+        free_of_errors(directory.path(), page);
     }
+    free_of_errors(&root.join("deploy/demo"), "demo");
 }
 
 #[test]
