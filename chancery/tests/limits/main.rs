@@ -9,5 +9,6 @@ mod edits;
 mod gateway;
 mod quotas;
 mod selectors;
+mod shown;
 mod stock;
 mod telemetry;
