@@ -2,6 +2,8 @@
 
 use testkit::model_gateway::{backend, gateway, route, rule};
 
+use crate::Work;
+
 const MANAGER: &str =
     "'@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const HTTP2: &str = "typed_extension_protocol_options:
@@ -9,8 +11,8 @@ const HTTP2: &str = "typed_extension_protocol_options:
         '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: {http2_protocol_options: {}}";
 
-/// A gateway that counts tokens, and limits them with room for every request.
-pub(crate) fn manifests(port: u16, server: u16, limit: bool) -> String {
+/// A gateway that routes, counts tokens, and limits them with room for every request.
+pub(crate) fn manifests(port: u16, server: u16, work: Work) -> String {
     let limited = "---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: BackendTrafficPolicy
@@ -31,8 +33,14 @@ spec:
   - {metadataKey: llm_input_token, type: InputToken}
   - {metadataKey: llm_output_token, type: OutputToken}
 ";
-    let route = route(&rule("m", "[{name: sim}]")) + costs;
-    gateway(port) + &backend("sim", server, "{name: OpenAI}", "") + &route + if limit { limited } else { "" }
+    let mut text = gateway(port) + &backend("sim", server, "{name: OpenAI}", "") + &route(&rule("m", "[{name: sim}]"));
+    if work >= Work::Cost {
+        text += costs;
+    }
+    if work >= Work::Limit {
+        text += limited;
+    }
+    text
 }
 
 pub(crate) fn plain(port: u16, server: u16) -> String {
@@ -40,7 +48,7 @@ pub(crate) fn plain(port: u16, server: u16) -> String {
 }
 
 /// An external processor before the route and one before the server; with a limit, a check and a debit.
-pub(crate) fn processed(port: u16, server: u16, processor: u16, limits: Option<u16>) -> String {
+pub(crate) fn processed(port: u16, server: u16, processor: u16, work: Work, limits: Option<u16>) -> String {
     let filter = |mode: &str| {
         format!(
             "name: processor
@@ -52,8 +60,13 @@ pub(crate) fn processed(port: u16, server: u16, processor: u16, limits: Option<u
               processing_mode: {mode}"
         )
     };
-    let before = "{request_header_mode: SEND, request_body_mode: BUFFERED, response_header_mode: SEND, response_body_mode: STREAMED}";
-    let mut filters = format!("          - {}\n", filter(before));
+    let answers = if work >= Work::Cost {
+        "response_header_mode: SEND, response_body_mode: STREAMED"
+    } else {
+        "response_header_mode: SKIP"
+    };
+    let before = format!("{{request_header_mode: SEND, request_body_mode: BUFFERED, {answers}}}");
+    let mut filters = format!("          - {}\n", filter(&before));
     let mut clusters = cluster("processor", processor, HTTP2);
     if let Some(limits) = limits {
         clusters.push_str(&cluster("limits", limits, HTTP2));

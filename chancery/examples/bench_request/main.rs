@@ -24,8 +24,16 @@ const TICKS: f64 = 100.0;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Plain,
-    Ours { limit: bool },
-    Processor { limit: bool },
+    Ours(Work),
+    Processor(Work),
+}
+
+/// How much is done for a request; each includes what stands before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Work {
+    Route,
+    Cost,
+    Limit,
 }
 
 /// What is sent, and how the server answers it.
@@ -49,10 +57,10 @@ async fn main() -> anyhow::Result<()> {
     println!("{:<36} {:>8} {:>18} {:>8} {:>8}", "", "plain", "processor", "ours", "ratio");
     for load in loads().into_iter().filter(|load| load.name.contains(&wanted)) {
         let (plain, _) = measure(&chancery, &load, Way::Plain, seconds).await?;
-        for (words, limit) in [("route + cost", false), ("and a limit", true)] {
-            let (envoy, helper) = measure(&chancery, &load, Way::Processor { limit }, seconds).await?;
+        for (words, work) in [("route", Work::Route), ("and cost", Work::Cost), ("and a limit", Work::Limit)] {
+            let (envoy, helper) = measure(&chancery, &load, Way::Processor(work), seconds).await?;
             let (theirs, both) = (envoy - plain + helper, format!("{:.0} + {helper:.0}", envoy - plain));
-            let ours = measure(&chancery, &load, Way::Ours { limit }, seconds).await?.0 - plain;
+            let ours = measure(&chancery, &load, Way::Ours(work), seconds).await?.0 - plain;
             let name = format!("{}, {words}", load.name);
             println!("{name:<36} {plain:>8.0} {both:>18} {ours:>8.0} {:>8.1}", theirs / ours);
         }
@@ -92,16 +100,16 @@ async fn measure(chancery: &str, load: &Load, way: Way, seconds: u64) -> anyhow:
     let mut control = None;
     let bootstrap = match way {
         Way::Plain => bootstraps::plain(port, server.port()),
-        Way::Processor { limit } => {
+        Way::Processor(work) => {
             helper = Some(Helper::start(stub)?);
-            let manifests = bootstraps::manifests(free_port(), server.port(), true);
+            let manifests = bootstraps::manifests(free_port(), server.port(), Work::Limit);
             let counting = Chancery::start(chancery, &[("all.yaml", &manifests)]).await?;
-            let limits = limit.then_some(counting.ratelimit);
+            let limits = (work == Work::Limit).then_some(counting.ratelimit);
             control = Some(counting);
-            bootstraps::processed(port, server.port(), stub, limits)
+            bootstraps::processed(port, server.port(), stub, work, limits)
         }
-        Way::Ours { limit } => {
-            let manifests = bootstraps::manifests(port, server.port(), limit);
+        Way::Ours(work) => {
+            let manifests = bootstraps::manifests(port, server.port(), work);
             let serving = Chancery::start(chancery, &[("all.yaml", &manifests)]).await?;
             let bootstrap = serving.bootstrap("default/ai", &[]).await?;
             control = Some(serving);
