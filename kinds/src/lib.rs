@@ -22,9 +22,11 @@ mod origin;
 mod parse;
 pub mod report;
 pub mod schema;
+mod unread;
 
 pub use diagnostic::{Diagnostic, FieldPath, Place, Severity};
 pub use kind::{Kind, KindInfo};
 pub use object::{Meta, Object, ObjectId, Spec, Typed};
 pub use origin::{Origin, Position};
 pub use parse::{DEFAULT_NAMESPACE, Parsed, parse_admitted, parse_document, parse_text, parse_value};
+pub use unread::UNREAD;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use smol_str::SmolStr;
 
-use crate::{Diagnostic, FieldPath, Kind, Meta, Object, ObjectId, Origin, Place, Severity, Spec, schema};
+use crate::{Diagnostic, FieldPath, Kind, Meta, Object, ObjectId, Origin, Place, Severity, Spec, schema, unread};
 
 /// What a document, or one item of a `List`, turned out to be.
 #[derive(Debug)]
@@ -108,10 +108,11 @@ fn parse_object(mut value: Value, origin: &Origin, judge: Judge) -> Parsed {
             .help(format!("use one of {}", kind.info().versions.join(", ")));
         return Parsed::Refused(Some(id), vec![diagnostic]);
     }
-    let (remarks, findings) = judge(&id, &group, &version, &mut value, origin);
+    let (mut remarks, findings) = judge(&id, &group, &version, &mut value, origin);
     if !findings.is_empty() {
         return Parsed::Refused(Some(id), findings);
     }
+    remarks.extend(unread::remarks(&id, &value, origin));
     let meta = read_meta(&value);
     match Spec::read(kind, value.take()) {
         Ok(spec) => Parsed::Object(Box::new(Object { id, version, meta, spec, origin: origin.clone() }), remarks),

@@ -3,73 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
+mod schemas;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 use kinds::Kind;
 use kinds::envoy_gateway::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, EnvoyProxySpec, SecurityPolicySpec};
+use schemas::{fields, root, sample, schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use translator::coverage::{KINDS, TABLE, Treatment, treatment};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The schema of `spec` in the official definition of a kind.
-fn schema(kind: Kind) -> Value {
-    let path = root().join(format!("kinds/schemas/{}.gateway.envoyproxy.io.yaml", kind.info().plural));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let definition: Value = serde_saphyr::from_str(&text).unwrap();
-    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
-}
-
-/// The paths of all fields, without indices; what is below a map of texts is the map.
-fn fields(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
-    let properties = schema["properties"].as_object().or_else(|| schema["items"]["properties"].as_object());
-    for (name, inner) in properties.into_iter().flatten() {
-        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        fields(inner, &path, found);
-        found.insert(path);
-    }
-}
-
-/// A value with every field that the schema has.
-fn sample(schema: &Value) -> Value {
-    if let Some(first) = schema["enum"].as_array().and_then(|words| words.first()) {
-        return first.clone();
-    }
-    let combined = schema["allOf"].as_array().into_iter().flatten();
-    if let Some(word) = combined.filter_map(|part| part["enum"].as_array()?.first()).next() {
-        return word.clone();
-    }
-    let pattern = schema["pattern"].as_str().unwrap_or_default();
-    if schema["x-kubernetes-int-or-string"] == true {
-        return json!(7);
-    }
-    match schema["type"].as_str() {
-        Some("object") => {
-            let Some(properties) = schema["properties"].as_object() else {
-                return match &schema["additionalProperties"] {
-                    Value::Object(_) => json!({"key": sample(&schema["additionalProperties"])}),
-                    _ => json!({"any": "thing"}),
-                };
-            };
-            let fields: Map<String, Value> =
-                properties.iter().map(|(name, inner)| (name.clone(), sample(inner))).collect();
-            Value::Object(fields)
-        }
-        Some("array") => json!([sample(&schema["items"])]),
-        Some("integer") => json!(schema["minimum"].as_i64().unwrap_or(1).max(1)),
-        Some("number") => json!(1.5),
-        Some("boolean") => json!(true),
-        _ if pattern.contains("h|m|s|ms") => json!("1s"),
-        // Words that the schema does not list, as its CEL rules do.
-        _ => json!(schema["default"].as_str().unwrap_or("text")),
-    }
-}
 
 /// Some words have no list in the schema: a rule, or a description, says which there are.
 fn with_words(mut value: Value, kind: Kind) -> Value {
