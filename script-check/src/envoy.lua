@@ -39,14 +39,14 @@ local function run(headers, metadata, orders, text)
   return refused, headers, text
 end
 
-local function request()
-  return { [':path'] = '/v1/chat/completions', [':method'] = 'POST', ['content-type'] = 'application/json' }
+local function request(content_type)
+  return { [':path'] = '/v1/chat/completions', [':method'] = 'POST', ['content-type'] = content_type or 'application/json' }
 end
 
 -- The status of a refusal, or the model, or neither.
-function model_of(text)
+function model_of(text, content_type)
   local orders = { act = 'read', api = 'openai', rest = '/chat/completions', tables = '80|h' }
-  local refused, headers = run(request(), {}, orders, text)
+  local refused, headers = run(request(content_type), {}, orders, text)
   return refused, headers['x-ai-eg-model']
 end
 

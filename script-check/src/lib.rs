@@ -10,6 +10,7 @@ use testkit::bodies::{READ, Random, Verdict, body, verdict, without_strings};
 
 const ENVOY: &str = include_str!("envoy.lua");
 const SCAN: &str = include_str!("../../translator/src/ai/lua/scan.lua");
+const FORM: &str = include_str!("../../translator/src/ai/lua/form.lua");
 const MODEL: &str = include_str!("../../translator/src/ai/lua/model.lua");
 const UPSTREAM: &str = include_str!("../../translator/src/ai/lua/upstream.lua");
 
@@ -38,7 +39,7 @@ impl Scripts {
     pub fn load() -> anyhow::Result<Self> {
         let load = |script: &str| -> anyhow::Result<Lua> {
             let lua = Lua::new();
-            lua.load(format!("{SCAN}\n{script}\n{ENVOY}")).exec()?;
+            lua.load(format!("{SCAN}\n{FORM}\n{script}\n{ENVOY}")).exec()?;
             Ok(lua)
         };
         Ok(Self { model: load(MODEL)?, upstream: load(UPSTREAM)? })
@@ -46,7 +47,12 @@ impl Scripts {
 
     /// What the gateway makes of a body.
     pub fn verdict(&self, body: &[u8]) -> anyhow::Result<Verdict> {
-        let (refused, model) = call(&self.model, "model_of", (self.model.create_string(body)?,))?;
+        self.verdict_as(body, "application/json")
+    }
+
+    /// What the gateway makes of a body of a type.
+    pub fn verdict_as(&self, body: &[u8], content_type: &str) -> anyhow::Result<Verdict> {
+        let (refused, model) = call(&self.model, "model_of", (self.model.create_string(body)?, content_type))?;
         Ok(match (refused, model) {
             (Some(status), _) => {
                 ensure!(status == b"400", "refused with {}", String::from_utf8_lossy(&status));

@@ -18,6 +18,7 @@ pub(crate) const USAGE: &str = "chancery.usage";
 pub(crate) const METADATA: &str = "chancery.ai";
 
 const SCAN: &str = include_str!("lua/scan.lua");
+const FORM: &str = include_str!("lua/form.lua");
 const MODEL_SCRIPT: &str = include_str!("lua/model.lua");
 const OTHER_SCRIPT: &str = include_str!("lua/other.lua");
 const USAGE_SCRIPT: &str = include_str!("lua/usage.lua");
@@ -45,7 +46,7 @@ fn lua_about(source: String, filter_context: Option<Struct>) -> Any {
 }
 
 pub(crate) fn install_model() -> (&'static str, Any) {
-    (MODEL, lua(format!("{SCAN}\n{MODEL_SCRIPT}")))
+    (MODEL, lua(format!("{SCAN}\n{FORM}\n{MODEL_SCRIPT}")))
 }
 
 /// Fetches the table of a model when the first request for it comes.
@@ -63,7 +64,7 @@ pub(crate) fn install_usage() -> (&'static str, Any) {
 
 /// The filter of an AI cluster that makes the edits.
 pub(crate) fn upstream() -> Any {
-    lua(format!("{SCAN}\n{UPSTREAM_SCRIPT}"))
+    lua(format!("{SCAN}\n{FORM}\n{UPSTREAM_SCRIPT}"))
 }
 
 /// The filter of a cluster that is balanced by what its servers report.

@@ -20,24 +20,11 @@ end
 
 -- The value of the form field `model`; or nil and what is wrong. No field at all is no error.
 local function form_model(s, content_type)
-  local boundary = string.match(content_type, 'boundary="([^"]+)"') or string.match(content_type, 'boundary=([^;%s]+)')
-  if not boundary then return nil, 'the content type names no boundary' end
-  local mark, model = '--' .. boundary, nil
-  local _, at = find(s, mark, 1, true)
-  if not at then return nil, 'no part of the form was found' end
-  while true do
-    if sub(s, at + 1, at + 2) == '--' then return model end
-    local head_end, content = find(s, '\r\n\r\n', at + 1, true)
-    local part_end, after = find(s, '\r\n' .. mark, at + 1, true)
-    if not head_end or not part_end or part_end < content then return nil, 'the form ends too early' end
-    local head = string.lower(sub(s, at + 1, head_end - 1))
-    local name = string.match(head, '[;%s]name="([^"]*)"') or string.match(head, '[;%s]name=([^;%s]+)')
-    if name == 'model' then
-      if model then return nil, 'the field `model` is there twice' end
-      model = sub(s, content + 1, part_end - 1)
-    end
-    at = after
-  end
+  local first, last, wrong = form_field(s, content_type, 'model')
+  if wrong then return nil, wrong end
+  local model = first and sub(s, first, last)
+  if model and not is_utf8(model) then return nil, '`model` is not a valid string' end
+  return model
 end
 
 local function json_model(s)

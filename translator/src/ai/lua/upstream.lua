@@ -79,20 +79,8 @@ end
 
 -- The same for a form, where a field is a part.
 local function form_edited(s, content_type, model)
-  local boundary = string.match(content_type, 'boundary="([^"]+)"') or string.match(content_type, 'boundary=([^;%s]+)')
-  if not boundary then return nil end
-  local mark = '--' .. boundary
-  local _, at = find(s, mark, 1, true)
-  while at do
-    if sub(s, at + 1, at + 2) == '--' then return nil end
-    local head_end, content = find(s, '\r\n\r\n', at + 1, true)
-    local part_end, after = find(s, '\r\n' .. mark, at + 1, true)
-    if not head_end or not part_end or part_end < content then return nil end
-    local head = string.lower(sub(s, at + 1, head_end - 1))
-    local name = string.match(head, '[;%s]name="([^"]*)"') or string.match(head, '[;%s]name=([^;%s]+)')
-    if name == 'model' then return sub(s, 1, content) .. model .. sub(s, part_end) end
-    at = after
-  end
+  local first, last = form_field(s, content_type, 'model')
+  return first and sub(s, 1, first - 1) .. model .. sub(s, last + 1)
 end
 
 -- The options of a stream that ends with its usage: the client's own, but for that.
