@@ -22,10 +22,10 @@ pub const UNREAD: &[(Kind, &str, &str)] = &[
     (Kind::EnvoyExtensionPolicy, "extProc.backendRef", "write it as the first of backendRefs"),
     (Kind::EnvoyExtensionPolicy, "extProc.backendRefs.fallback", "a processor has no fallback"),
     (Kind::EnvoyExtensionPolicy, "extProc.backendSettings", "how the processor is reached cannot be chosen"),
-    (Kind::EnvoyExtensionPolicy, "extProc.shadowMode", "what a processor says counts"),
-    (Kind::EnvoyExtensionPolicy, "extProc.statusOnError", "a processor that fails is answered 500"),
     (Kind::EnvoyExtensionPolicy, "lua.filterContext", "scripts are given nothing but the request"),
     (Kind::EnvoyExtensionPolicy, "mergeType", "the policies of a target are put one behind the other"),
+    (Kind::EnvoyExtensionPolicy, "targetRef.sectionName", "it is in force for the whole target"),
+    (Kind::EnvoyExtensionPolicy, "targetRefs.sectionName", "it is in force for the whole target"),
     (Kind::EnvoyExtensionPolicy, "targetSelectors", "name its targets in targetRefs"),
     (Kind::BackendSecurityPolicy, "awsCredentials.oidcExchangeToken.aud", EXCHANGE),
     (Kind::BackendSecurityPolicy, "awsCredentials.oidcExchangeToken.grantType", EXCHANGE),
@@ -81,11 +81,11 @@ spec:
   extProc:
   - backendRefs: [{name: a, port: 1}]
   - backendRefs: [{name: b, port: 1}]
-    statusOnError: 503
+    backendSettings: {timeout: {tcp: {connectTimeout: 1s}}}
 ";
         let Some(Parsed::Object(_, remarks)) = parse_text("p.yaml", text).into_iter().next() else { panic!("refused") };
         let [remark] = &remarks[..] else { panic!("{remarks:?}") };
         assert_eq!((remark.code, remark.severity), ("field-not-read", Severity::Error));
-        assert_eq!(remark.place.path.as_str(), "spec.extProc[1].statusOnError");
+        assert_eq!(remark.place.path.as_str(), "spec.extProc[1].backendSettings");
     }
 }

@@ -40,7 +40,23 @@ pub struct ExtProc {
     #[serde(default)]
     pub processing_mode: Option<ExtProcMode>,
     #[serde(default)]
-    pub metadata: Option<Value>,
+    pub metadata: Option<ExtProcMetadata>,
+    /// What it says is not heeded.
+    #[serde(default)]
+    pub shadow_mode: bool,
+    /// The answer to a request whose processor failed.
+    #[serde(default)]
+    pub status_on_error: Option<u16>,
+}
+
+/// The namespaces of metadata that a processor is shown, and those that it may write.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtProcMetadata {
+    #[serde(default)]
+    pub accessible_namespaces: Vec<SmolStr>,
+    #[serde(default)]
+    pub writable_namespaces: Vec<SmolStr>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,15 +4,18 @@
 
 use kinds::envoy_gateway::{EnvoyExtensionPolicySpec, ExtProc, ExtProcPart, LuaScript};
 use kinds::{FieldPath, Kind, Object, ObjectId};
+use smol_str::SmolStr;
 use xds_api::any;
 use xds_api::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use xds_api::envoy::config::core::v3::{DataSource, GrpcService, TypedExtensionConfig, data_source};
 use xds_api::envoy::extensions::filters::http::composite::v3::{
     Composite, CompositePerRoute, ExecuteFilterAction, FilterChainConfiguration,
 };
+use xds_api::envoy::extensions::filters::http::ext_proc::v3::metadata_options::MetadataNamespaces;
 use xds_api::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{BodySendMode, HeaderSendMode};
-use xds_api::envoy::extensions::filters::http::ext_proc::v3::{ExternalProcessor, ProcessingMode};
+use xds_api::envoy::extensions::filters::http::ext_proc::v3::{ExternalProcessor, MetadataOptions, ProcessingMode};
 use xds_api::envoy::extensions::filters::http::lua::v3::Lua;
+use xds_api::envoy::r#type::v3::HttpStatus;
 use xds_api::google::protobuf::Any;
 
 use super::Problem;
@@ -79,6 +82,10 @@ pub(crate) fn render(policy: &Object, view: &View<'_>) -> Result<Rendered, Probl
             ..Lua::default()
         };
         filters.push(filter("envoy.filters.http.lua", any(&lua)));
+    }
+    if spec.ext_proc.len() > 1 {
+        // A request that waits for one goes on behind all of them: the second would be passed over.
+        return Err(Problem::unsupported("spec.extProc[1]", "one processor is asked, not several"));
     }
     for (index, processor) in spec.ext_proc.iter().enumerate() {
         let path = FieldPath::from("spec.extProc").index(index).field("backendRefs");
@@ -148,6 +155,13 @@ fn external(processor: &ExtProc, cluster: &ClusterId) -> ExternalProcessor {
             ..GrpcService::default()
         }),
         failure_mode_allow: processor.fail_open.unwrap_or(false),
+        observability_mode: processor.shadow_mode,
+        status_on_error: processor.status_on_error.map(|code| HttpStatus { code: i32::from(code) }),
+        metadata_options: processor.metadata.as_ref().map(|metadata| MetadataOptions {
+            forwarding_namespaces: Some(namespaces(&metadata.accessible_namespaces)),
+            receiving_namespaces: Some(namespaces(&metadata.writable_namespaces)),
+            ..MetadataOptions::default()
+        }),
         message_timeout: processor.message_timeout.map(|timeout| duration(timeout.0)),
         request_attributes: attributes(&mode.request),
         response_attributes: attributes(&mode.response),
@@ -162,6 +176,10 @@ fn external(processor: &ExtProc, cluster: &ClusterId) -> ExternalProcessor {
         }),
         ..ExternalProcessor::default()
     }
+}
+
+fn namespaces(names: &[SmolStr]) -> MetadataNamespaces {
+    MetadataNamespaces { untyped: names.iter().map(ToString::to_string).collect(), ..MetadataNamespaces::default() }
 }
 
 fn orders(filters: Vec<TypedExtensionConfig>) -> Option<Any> {
