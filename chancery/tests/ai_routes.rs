@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::model_gateway::{backend, gateway, key, route, rule};
-use testkit::{Echo, HttpClient, ModelGateway, eventually, free_port};
+use testkit::{Echo, HttpClient, ModelGateway, Refusing, eventually, free_port};
 
 async fn start(port: u16, manifests: &str) -> ModelGateway {
     ModelGateway::start(env!("CARGO_BIN_EXE_chancery"), port, manifests).await.unwrap()
@@ -157,14 +157,14 @@ async fn rules_without_an_exact_model_keep_their_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_takes_over_with_its_own_path_model_and_key() {
     let (one, two) = (Echo::start("one").await.unwrap(), Echo::start("two").await.unwrap());
-    let gone = free_port();
+    let gone = Refusing::new().unwrap();
     let port = free_port();
     let schema_two = "{name: AzureOpenAI, version: v9}";
     let rules = rule("down", "[{name: gone, priority: 0}, {name: two, priority: 1, modelNameOverride: gpt-b}]")
         + &rule("busy", "[{name: one, modelNameOverride: gpt-a}, {name: two, priority: 1, modelNameOverride: gpt-b}]")
         + &rule("open", "[{name: gone}, {name: bare, priority: 1}]");
     let manifests = gateway(port)
-        + &backend("gone", gone, "{name: OpenAI, prefix: gone/v1}", "")
+        + &backend("gone", gone.port, "{name: OpenAI, prefix: gone/v1}", "")
         + &backend(
             "one",
             one.port,
@@ -186,7 +186,7 @@ async fn a_backend_takes_over_with_its_own_path_model_and_key() {
             let reply = client.post("/v1/chat/completions", body).await.unwrap();
             let seen = reply.json();
             assert_eq!((reply.status.as_u16(), seen["name"].as_str()), (200, Some("two")), "{model}: {seen}");
-            assert_eq!(seen["path"], "/openai/deployments/gpt-b/chat/completions?api-version=v9");
+            assert_eq!(seen["path"], "/openai/deployments/gpt-b/chat/completions?api-version=v9", "{model}: {seen}");
             assert_eq!(seen["body"], "{\"model\":\"gpt-b\",\"stream\":false}");
             assert_eq!(header(&seen, "api-key"), Some("az-two"));
             assert_eq!(header(&seen, "authorization"), None);

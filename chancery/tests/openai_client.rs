@@ -7,7 +7,7 @@ use std::path::Path;
 
 use inference_sim::{Options, Simulator};
 use testkit::model_gateway::{PROTOCOLS, Start, backend, gateway, key, route, rule};
-use testkit::{ModelGateway, free_port};
+use testkit::{ModelGateway, Refusing, free_port};
 use tokio::process::Command;
 
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.cache/openai-3.51.0/bin/python");
@@ -50,7 +50,7 @@ async fn the_package_works_as_it_is() {
         let one = Simulator::start(Options::new("one", "small")).await.unwrap();
         let keyed = Options { api_key: Some("sk-two".to_owned()), ..Options::new("two", "large-2") };
         let two = Simulator::start(keyed).await.unwrap();
-        let port = free_port();
+        let (port, down) = (free_port(), Refusing::new().unwrap());
         let rules = rule("small", "[{name: one}]")
             + &rule("org/large", "[{name: two, modelNameOverride: large-2}]")
             + &rule("claude", "[{name: claude}]")
@@ -60,7 +60,7 @@ async fn the_package_works_as_it_is() {
             + &backend("one", one.port(), "{name: OpenAI}", "")
             + &backend("two", two.port(), "{name: OpenAI}", "")
             + &backend("claude", one.port(), "{name: Anthropic}", "")
-            + &backend("down", free_port(), "{name: OpenAI}", "")
+            + &backend("down", down.port, "{name: OpenAI}", "")
             + &key("two", "APIKey", "apiKey", "sk-two")
             + &route(&rules)
             + POLICIES;

@@ -23,7 +23,7 @@ pub use dns::Dns;
 pub use envoy::{Envoy, envoy_binary, validate};
 pub use kube_api::KubeApi;
 pub use model_gateway::ModelGateway;
-pub use socket::{TcpEcho, UdpEcho, ask_tcp, ask_udp};
+pub use socket::{Refusing, TcpEcho, UdpEcho, ask_tcp, ask_udp};
 pub use tls::{Authority, ClientTls, Leaf};
 pub use upstream::Echo;
 

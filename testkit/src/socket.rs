@@ -95,3 +95,19 @@ impl Drop for UdpEcho {
         self.task.abort();
     }
 }
+
+/// A port of 127.0.0.1 that refuses connections, and is nobody else's meanwhile.
+#[derive(Debug)]
+pub struct Refusing {
+    pub port: u16,
+    _socket: tokio::net::TcpSocket,
+}
+
+impl Refusing {
+    pub fn new() -> anyhow::Result<Self> {
+        // Bound, and never listening.
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        Ok(Self { port: socket.local_addr()?.port(), _socket: socket })
+    }
+}
