@@ -67,7 +67,7 @@ fn is_at_or_below(path: &str, top: &str) -> bool {
 #[test]
 fn every_field_is_read_or_in_the_table() {
     let mut unaccounted = Vec::new();
-    let mut unknown = Vec::new();
+    let mut unknown: Vec<&(Kind, &str, &str)> = Vec::new();
     for (kind, reader) in KINDS {
         let schema = schema(kind);
         let mut all = BTreeSet::new();
