@@ -1,10 +1,9 @@
 //! HTTPRouteFilter: what a route may borrow beyond Gateway API's own filters.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use smol_str::SmolStr;
 
-use crate::gateway::LocalObjectReference;
+use crate::gateway::{HttpHeaderFilter, LocalObjectReference, SecretObjectReference};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -14,9 +13,49 @@ pub struct HttpRouteFilterSpec {
     #[serde(default)]
     pub direct_response: Option<DirectResponse>,
     #[serde(default)]
-    pub credential_injection: Option<Value>,
+    pub credential_injection: Option<CredentialInjection>,
     #[serde(default)]
-    pub matches: Option<Value>,
+    pub matches: Vec<FurtherMatch>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialInjection {
+    #[serde(default)]
+    pub header: Option<SmolStr>,
+    #[serde(default)]
+    pub overwrite: Option<bool>,
+    pub credential: InjectedCredential,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InjectedCredential {
+    pub value_ref: SecretObjectReference,
+}
+
+/// What a request must have besides what the rule asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FurtherMatch {
+    #[serde(default)]
+    pub cookies: Vec<CookieMatch>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CookieMatch {
+    pub name: SmolStr,
+    #[serde(default, rename = "type")]
+    pub kind: CookieMatchType,
+    pub value: SmolStr,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CookieMatchType {
+    #[default]
+    Exact,
+    RegularExpression,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +65,8 @@ pub struct UrlRewrite {
     pub hostname: Option<HostnameModifier>,
     #[serde(default)]
     pub path: Option<PathModifier>,
+    #[serde(default)]
+    pub append_x_forwarded_host: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +76,8 @@ pub struct HostnameModifier {
     pub kind: SmolStr,
     #[serde(default)]
     pub header: Option<SmolStr>,
+    #[serde(default)]
+    pub path_regex: Option<ReplaceRegexMatch>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +105,8 @@ pub struct DirectResponse {
     pub body: Option<ResponseBody>,
     #[serde(default)]
     pub status_code: Option<u32>,
+    #[serde(default)]
+    pub header: Option<HttpHeaderFilter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -270,6 +270,9 @@ impl References<'_> {
             if let Some(mirror) = &filter.request_mirror {
                 self.backend(&mirror.backend_ref, &path.field("requestMirror").field("backendRef"));
             }
+            if let Some(auth) = &filter.external_auth {
+                self.backend(&auth.backend_ref, &path.field("externalAuth").field("backendRef"));
+            }
             if let Some(r) = &filter.extension_ref {
                 self.add(Role::Extension, &path.field("extensionRef"), &r.group, &r.kind, None, &r.name);
             }
@@ -328,6 +331,11 @@ impl References<'_> {
 
     fn of_http_route_filter(&mut self) {
         let Some(spec) = self.source.spec::<HttpRouteFilterSpec>() else { return };
+        if let Some(injection) = &spec.credential_injection {
+            let (path, r) =
+                (FieldPath::from("spec.credentialInjection.credential.valueRef"), &injection.credential.value_ref);
+            self.add(Role::Credentials, &path, &r.group, &r.kind, r.namespace.as_deref(), &r.name);
+        }
         let body = spec.direct_response.as_ref().and_then(|answer| answer.body.as_ref());
         if let Some(r) = body.and_then(|body| body.value_ref.as_ref()) {
             let path = FieldPath::from("spec.directResponse.body.valueRef");

@@ -1,5 +1,6 @@
 //! What a rule changes about its requests and answers.
 
+use kinds::envoy_gateway::CookieMatch;
 use kinds::gateway::{
     HttpHeaderFilter, HttpPathModifier, HttpRequestMirrorFilter, HttpRequestRedirectFilter, HttpRouteFilter,
     HttpRouteFilterType, HttpUrlRewriteFilter,
@@ -21,8 +22,8 @@ use super::backends;
 use super::matches::regex;
 use crate::attach::{PlannedListener, Protocol};
 use crate::engine::View;
-use crate::names::ClusterId;
-use crate::render::build::{boolean, header};
+use crate::names::{ClusterId, SecretId};
+use crate::render::build::header;
 use crate::render::filters::CORS;
 
 /// A filter that cannot be had: the rule answers 500, since leaving it out would let through what it was to stop.
@@ -48,9 +49,13 @@ pub(crate) struct Effects {
     /// An answer in the place of a backend's.
     pub answer: Option<DirectResponseAction>,
     pub regex_rewrite: Option<RegexMatchAndSubstitute>,
-    pub host_from_header: Option<String>,
-    pub host_of_backend: bool,
+    pub host: Option<HostRewriteSpecifier>,
+    /// What the host was is told in a header.
+    pub tells_host: bool,
     pub clusters: Vec<ClusterId>,
+    pub secrets: Vec<SecretId>,
+    /// Cookies of which a request must have one whole set; empty where it needs none.
+    pub cookies: Vec<Vec<CookieMatch>>,
 }
 
 /// Headers to set, add and remove, on the way in and out.
@@ -96,9 +101,12 @@ pub(crate) fn of_backend(
     let concerns_route = rewrites_path
         || !effects.mirrors.is_empty()
         || effects.regex_rewrite.is_some()
-        || effects.host_from_header.is_some()
-        || effects.host_of_backend;
-    let concerns_rule = effects.redirect.is_some() || effects.answer.is_some() || !effects.orders.is_empty();
+        || effects.host.is_some()
+        || effects.tells_host;
+    let concerns_rule = effects.redirect.is_some()
+        || effects.answer.is_some()
+        || !effects.orders.is_empty()
+        || !effects.cookies.is_empty();
     let message = match (concerns_rule, concerns_route && !alone) {
         (true, _) => "this is done for a rule as a whole: write the filter into the rule",
         (false, true) => "one of several backends can have its own headers and hostname, not its own path or mirror",
@@ -107,7 +115,7 @@ pub(crate) fn of_backend(
     Err(Refused { condition: "Accepted", reason: "UnsupportedValue", message: message.to_owned(), path: path.clone() })
 }
 
-fn edits(filter: &HttpHeaderFilter) -> impl Iterator<Item = HeaderValueOption> + '_ {
+pub(super) fn edits(filter: &HttpHeaderFilter) -> impl Iterator<Item = HeaderValueOption> + '_ {
     let set =
         filter.set.iter().map(|h| header(&h.name, &literal(&h.value), HeaderAppendAction::OverwriteIfExistsOrAdd));
     let add = filter.add.iter().map(|h| header(&h.name, &literal(&h.value), HeaderAppendAction::AppendIfExistsOrAdd));
@@ -186,7 +194,11 @@ impl Effects {
             HttpRouteFilterType::ExtensionRef => {
                 return super::extension::take(self, route, path, view);
             }
-            HttpRouteFilterType::ExternalAuth | HttpRouteFilterType::Unknown => {
+            HttpRouteFilterType::ExternalAuth => {
+                let Some(auth) = &filter.external_auth else { return Ok(()) };
+                return super::external_auth::take(self, route, auth, &path.field("externalAuth"), view);
+            }
+            HttpRouteFilterType::Unknown => {
                 return Err(Refused {
                     condition: "Accepted",
                     reason: "UnsupportedValue",
@@ -214,11 +226,10 @@ impl Effects {
         if self.regex_rewrite.is_some() {
             action.regex_rewrite.clone_from(&self.regex_rewrite);
         }
-        if let Some(name) = &self.host_from_header {
-            action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteHeader(name.clone()));
-        } else if self.host_of_backend {
-            action.host_rewrite_specifier = Some(HostRewriteSpecifier::AutoHostRewrite(boolean(true)));
+        if self.host.is_some() {
+            action.host_rewrite_specifier.clone_from(&self.host);
         }
+        action.append_x_forwarded_host |= self.tells_host;
         let Some(rewrite) = &self.rewrite else { return };
         if let Some(host) = &rewrite.hostname {
             action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(host.to_string()));

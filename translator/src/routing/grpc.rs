@@ -53,7 +53,10 @@ pub(super) fn render(route: &Object, ruled: &Ruled<'_>, view: &View<'_>) -> Rend
             rendered.routes.push(RankedRoute { precedence, body: envoy.encode_to_vec().into() });
         }
         rendered.clusters.extend(forward.clusters());
-        rendered.clusters.extend(effects.into_iter().flat_map(|effects| effects.clusters));
+        if let Ok(effects) = effects {
+            rendered.clusters.extend(effects.clusters);
+            rendered.secrets.extend(effects.secrets);
+        }
     }
     rendered
 }

@@ -1,5 +1,6 @@
 //! HTTPRoute.
 
+use kinds::envoy_gateway::CookieMatch;
 use kinds::gateway::{HttpBackendRef, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts, PathMatchType};
 use kinds::{FieldPath, Object};
 use prost::Message;
@@ -40,8 +41,12 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'
         let policies = ruled.rule(index);
         let mut forward = Forward::to(route, &rule.backend_refs, &path.field("backendRefs"), false, view);
         forward.connect_as(policies.settings());
-        for (position, one) in written.iter().enumerate() {
-            let (envoy_match, precedence) = matches::http(route, index, position, one);
+        let cookies = effects.as_ref().map(|effects| effects.cookies.as_slice()).unwrap_or_default();
+        for (position, one, cookies) in each_match(written, cookies) {
+            let (mut envoy_match, mut precedence) = matches::http(route, index, position, one);
+            if let Some(cookies) = cookies {
+                matches::with_cookies(cookies, &mut envoy_match, &mut precedence);
+            }
             let mut envoy = named(route, index, position, envoy_match);
             match &effects {
                 Err(_) => envoy.action = Some(answer(500)),
@@ -72,9 +77,23 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'
             rendered.routes.push(RankedRoute { precedence, body: envoy.encode_to_vec().into() });
         }
         rendered.clusters.extend(forward.clusters());
-        rendered.clusters.extend(effects.into_iter().flat_map(|effects| effects.clusters));
+        if let Ok(effects) = effects {
+            rendered.clusters.extend(effects.clusters);
+            rendered.secrets.extend(effects.secrets);
+        }
     }
     rendered
+}
+
+/// Every match of a rule with every set of cookies that it wants besides, and the match's position.
+fn each_match<'a>(
+    matches: &'a [HttpRouteMatch],
+    cookies: &'a [Vec<CookieMatch>],
+) -> impl Iterator<Item = (usize, &'a HttpRouteMatch, Option<&'a [CookieMatch]>)> {
+    matches.iter().enumerate().flat_map(move |(position, one)| {
+        let without = cookies.is_empty().then_some((position, one, None));
+        without.into_iter().chain(cookies.iter().map(move |set| (position, one, Some(set.as_slice()))))
+    })
 }
 
 pub(super) fn named(route: &Object, rule: usize, position: usize, envoy_match: RouteMatch) -> Route {

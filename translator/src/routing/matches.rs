@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 
 use kinds::Object;
+use kinds::envoy_gateway::{CookieMatch, CookieMatchType};
 use kinds::gateway::{HeaderMatchType, HttpHeaderMatch, HttpRouteMatch, PathMatchType, QueryParamMatchType};
 use xds_api::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use xds_api::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
-use xds_api::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
+use xds_api::envoy::config::route::v3::{CookieMatcher, HeaderMatcher, QueryParameterMatcher, RouteMatch};
 use xds_api::envoy::r#type::matcher::v3::{
     ListMatcher, RegexMatcher, StringMatcher, ValueMatcher, list_matcher, string_matcher::MatchPattern, value_matcher,
 };
@@ -99,6 +100,19 @@ pub(crate) fn http(route: &Object, rule: usize, index: usize, written: &HttpRout
         })
         .collect();
     (envoy, precedence)
+}
+
+/// A cookie counts like a header where rules are weighed.
+pub(super) fn with_cookies(written: &[CookieMatch], envoy: &mut RouteMatch, precedence: &mut Precedence) {
+    precedence.headers = Reverse(precedence.headers.0 + written.len());
+    envoy.cookies.extend(written.iter().map(|cookie| CookieMatcher {
+        name: cookie.name.to_string(),
+        string_match: Some(match cookie.kind {
+            CookieMatchType::Exact => exactly(&cookie.value),
+            CookieMatchType::RegularExpression => by_regex(&cookie.value),
+        }),
+        ..CookieMatcher::default()
+    }));
 }
 
 /// The first of several matches of one header counts; names are compared without case.

@@ -7,6 +7,7 @@
 mod backends;
 mod cors;
 mod extension;
+mod external_auth;
 mod fallback;
 mod filters;
 mod grpc;
@@ -38,7 +39,7 @@ pub(crate) use session::problem as session_problem;
 
 use crate::attach::{Parents, Plan, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
-use crate::names::{ClusterId, ListenerId, Shard};
+use crate::names::{ClusterId, ListenerId, SecretId, Shard};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct AttachedRules {
@@ -63,6 +64,7 @@ pub(crate) struct RankedRoute {
 pub(crate) struct Rendered {
     pub routes: Vec<RankedRoute>,
     pub clusters: BTreeSet<ClusterId>,
+    pub secrets: BTreeSet<SecretId>,
 }
 
 pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>) -> Outcome {
@@ -98,6 +100,7 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
         .chain(ruled.extensions.clusters.iter().cloned())
         .map(|id| UnitId::Cluster(listener.gateway.clone(), id));
     demands.extend(clusters);
+    demands.extend(rendered.secrets.into_iter().map(|id| UnitId::Secret(listener.gateway.clone(), id)));
     let rules = AttachedRules { hostnames, routes: rendered.routes, ..AttachedRules::default() };
     Outcome { product: Product::Attached(rules.into()), demands, diagnostics: Vec::new() }
 }

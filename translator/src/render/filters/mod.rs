@@ -26,7 +26,7 @@ use crate::names::GuardSort;
 use crate::policy::external;
 
 /// The order in which a request meets the filters.
-const CHAIN: [fn() -> HttpFilter; 26] = [
+const CHAIN: [fn() -> HttpFilter; 28] = [
     || installed(table_fallback::install()),
     || installed(external::install()),
     || installed(crate::ai::install_model()),
@@ -35,6 +35,7 @@ const CHAIN: [fn() -> HttpFilter; 26] = [
     || installed(traffic::install(Place::Answers)),
     || installed(cors::install()),
     || installed(csrf::install()),
+    || installed(traffic::install(Place::Asked)),
     || guards::install(GuardSort::ExtAuth),
     || guards::install(GuardSort::Keys),
     || guards::install(GuardSort::Login),
@@ -49,6 +50,7 @@ const CHAIN: [fn() -> HttpFilter; 26] = [
     || installed(limits::install(true)),
     || installed(crate::ai::install_usage()),
     || installed(limits::install_local()),
+    || installed(traffic::install(Place::Credentials)),
     || installed(session::install()),
     || installed(crate::ai::install_picker()),
     || installed(super::dynamic::install()),

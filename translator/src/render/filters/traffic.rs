@@ -1,5 +1,5 @@
-//! Filters that a route brings itself, for what cannot be installed inert: buffers, limits of bandwidth, compression and
-//! replaced answers.
+//! Filters that a route brings itself, for what cannot be installed inert: buffers, limits of bandwidth, compression,
+//! replaced answers, a service that its rule asks, and credentials that are put on.
 //!
 //! Each has a place of its own in the chain: a filter that makes a request wait goes on behind its whole place.
 
@@ -18,20 +18,26 @@ pub(crate) const FAULT: &str = "envoy.filters.http.fault";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Answers,
+    /// A service that the rule itself wants asked, apart from what policies ask.
+    Asked,
     Buffer,
     RequestBandwidth,
     ResponseBandwidth,
     Compression,
+    /// Behind all that looks at a request: what is put on is for the backend alone.
+    Credentials,
 }
 
 impl Place {
     fn name(self) -> &'static str {
         match self {
             Self::Answers => "chancery.traffic.answers",
+            Self::Asked => "chancery.traffic.asked",
             Self::Buffer => "chancery.traffic.buffer",
             Self::RequestBandwidth => "chancery.traffic.request_bandwidth",
             Self::ResponseBandwidth => "chancery.traffic.response_bandwidth",
             Self::Compression => "chancery.traffic.compression",
+            Self::Credentials => "chancery.traffic.credentials",
         }
     }
 }
