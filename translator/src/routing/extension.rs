@@ -58,7 +58,7 @@ pub(super) fn take(effects: &mut Effects, route: &Object, path: &FieldPath, view
                 effects.orders.push(traffic::order(Place::Credentials, vec![filter]));
                 effects.secrets.push(secret);
             }
-            Err(message) => return refuse("ResolvedRefs", "InvalidKind", format!("{id}: {message}")),
+            Err(message) => return refuse("Accepted", "UnsupportedValue", format!("{id}: {message}")),
         }
     }
     if !spec.matches.is_empty() {
