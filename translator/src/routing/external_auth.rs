@@ -93,10 +93,6 @@ fn to_backend(named: &[smol_str::SmolStr]) -> ListStringMatcher {
     if !named.is_empty() {
         return ListStringMatcher { patterns: named.iter().map(|name| exactly_any_case(name)).collect() };
     }
-    let own = StringMatcher {
-        match_pattern: Some(MatchPattern::Prefix("x-".to_owned())),
-        ignore_case: true,
-        ..StringMatcher::default()
-    };
+    let own = StringMatcher { match_pattern: Some(MatchPattern::Prefix("x-".to_owned())), ignore_case: true };
     ListStringMatcher { patterns: vec![own, exactly_any_case("authorization"), exactly_any_case("cookie")] }
 }
