@@ -13,7 +13,29 @@ pub(crate) fn parse(expression: &str) -> Result<ParsedExpr, String> {
         let text = errors.to_string();
         text.lines().next().unwrap_or("not an expression").to_owned()
     })?;
+    if loops(&parsed) {
+        return Err(
+            "Envoy evaluates no macro that goes through a list or map: all, exists, exists_one, filter, map".to_owned()
+        );
+    }
     Ok(ParsedExpr { expr: Some(convert(&parsed)), ..ParsedExpr::default() })
+}
+
+/// Envoy refuses such an expression, and the whole table with it.
+fn loops(expression: &IdedExpr) -> bool {
+    let in_entry = |entry: &IdedEntryExpr| match &entry.expr {
+        EntryExpr::StructField(field) => loops(&field.value),
+        EntryExpr::MapEntry(pair) => loops(&pair.key) || loops(&pair.value),
+    };
+    match &expression.expr {
+        Expr::Comprehension(_) => true,
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => false,
+        Expr::Select(select) => loops(&select.operand),
+        Expr::Call(call) => call.target.as_deref().is_some_and(loops) || call.args.iter().any(loops),
+        Expr::List(list) => list.elements.iter().any(loops),
+        Expr::Map(map) => map.entries.iter().any(in_entry),
+        Expr::Struct(structure) => structure.entries.iter().any(in_entry),
+    }
 }
 
 fn boxed(expression: &IdedExpr) -> Option<Box<EnvoyExpr>> {
@@ -92,7 +114,8 @@ mod tests {
 
     #[test]
     fn expressions() {
-        assert!(parse("request.headers['x'] == '7' && [1, 2].exists(n, n > 1)").is_ok());
+        assert!(parse("request.headers['x'] == '7' && has(request.headers.y)").is_ok());
+        assert!(parse("request.path != '' && [1, 2].exists(n, n > 1)").is_err());
         assert!(parse("request.headers[").is_err());
     }
 }
