@@ -79,6 +79,12 @@ impl Origin {
         Self { exact: Some(position), ..self.clone() }
     }
 
+    /// The same place within a document that has moved.
+    #[must_use]
+    pub fn moved_to(&self, document: &Self) -> Self {
+        Self { prefix: self.prefix.clone(), exact: None, ..document.clone() }
+    }
+
     /// The text of the document.
     #[must_use]
     pub fn text(&self) -> &str {

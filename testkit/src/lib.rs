@@ -14,6 +14,7 @@ mod tls;
 mod upstream;
 
 use std::future::Future;
+use std::io::{Read, Seek, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -27,11 +28,27 @@ pub use socket::{Refusing, TcpEcho, UdpEcho, ask_tcp, ask_udp};
 pub use tls::{Authority, ClientTls, Leaf};
 pub use upstream::Echo;
 
-/// A port of 127.0.0.1 that was free a moment ago.
+/// Ports that the system gives to nobody by itself, neither to connections nor to servers that ask for any.
+const PORTS: std::ops::Range<u16> = 10_240..32_000;
+
+/// A free port of 127.0.0.1, which no other test is given for a long time: all processes go through the ports together.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    let path = std::env::temp_dir().join("chancery-test-ports");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.create(true).truncate(false).read(true).write(true).open(path).expect("a file for ports");
+    file.lock().expect("a lock");
+    let mut last = String::new();
+    let _ = file.read_to_string(&mut last);
+    let mut port = last.trim().parse().unwrap_or(PORTS.start);
+    loop {
+        port = if PORTS.contains(&(port + 1)) { port + 1 } else { PORTS.start };
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            file.rewind().expect("a file that can be written");
+            write!(file, "{port:>5}").expect("a file that can be written");
+            return port;
+        }
+    }
 }
 
 /// An address of this machine that no other test has, for servers whose ports a manifest says.

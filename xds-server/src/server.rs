@@ -255,7 +255,8 @@ async fn answer(
     drain: watch::Receiver<bool>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let Some((variant, only)) = methods::lookup(request.uri().path()) else {
-        return Ok(other(&shared, &peer, request).await);
+        // Boxed: what a rare call needs would otherwise lie idle beside every stream.
+        return Ok(Box::pin(other(&shared, &peer, request)).await);
     };
     let Some(place) = Place::take(&shared) else {
         return Ok(refuse(&shared, &Error::TooMuch("this server has all the streams it can serve".into())));

@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 use kinds::{Diagnostic, FieldPath, Object, ObjectId, Origin, Parsed, Place, document, parse_document};
 
+use rustc_hash::FxHashMap;
+
 use super::layout;
 use crate::{Batch, SourceChange};
 
@@ -23,7 +25,14 @@ pub struct Scanner {
 #[derive(Debug)]
 struct File {
     stamp: Stamp,
-    documents: Vec<Document>,
+    documents: Vec<Written>,
+}
+
+/// A document as it is written, and what it turned out to be: several things when it is a list.
+#[derive(Debug)]
+struct Written {
+    origin: Origin,
+    found: Vec<Document>,
 }
 
 /// What of a file's metadata changes when its content does.
@@ -64,7 +73,7 @@ impl Scanner {
 
     fn read(&mut self, diagnostics: &mut Vec<Diagnostic>) -> BTreeMap<PathBuf, File> {
         let mut files = BTreeMap::new();
-        let mut changed: Vec<(PathBuf, Stamp)> = Vec::new();
+        let mut changed: Vec<Changed> = Vec::new();
         for path in &self.paths {
             if path.as_os_str() == "-" {
                 let file = self.files.remove(path).unwrap_or_else(|| standard_input(diagnostics));
@@ -82,7 +91,10 @@ impl Scanner {
                 match stamp(&path) {
                     Ok(stamp) => match self.files.remove(&path) {
                         Some(known) if known.stamp == stamp => drop(files.insert(path, known)),
-                        _ => changed.push((path, stamp)),
+                        before => {
+                            let before = before.map(|file| file.documents).unwrap_or_default();
+                            changed.push(Changed { path, stamp, before });
+                        }
                     },
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => diagnostics.push(unreadable(&path, &error)),
@@ -105,7 +117,7 @@ impl Scanner {
         let mut broken: Vec<(&ObjectId, Option<&Diagnostic>)> = Vec::new();
         // Files with a broken document of which not even the object is known: it may be any that was there.
         let mut unknown: BTreeMap<Arc<str>, &Diagnostic> = BTreeMap::new();
-        for document in self.files.values().flat_map(|file| &file.documents) {
+        for document in self.files.values().flat_map(|file| &file.documents).flat_map(|written| &written.found) {
             match document {
                 Document::Object(object, remarks) => {
                     diagnostics.extend(remarks.iter().cloned());
@@ -148,10 +160,17 @@ impl Scanner {
     }
 }
 
+/// A file that is to be read again, and what was in it.
+struct Changed {
+    path: PathBuf,
+    stamp: Stamp,
+    before: Vec<Written>,
+}
+
 /// Reads and parses files, the large sets on all cores.
-fn in_parallel(files: Vec<(PathBuf, Stamp)>) -> Vec<(PathBuf, Stamp, std::io::Result<Vec<Document>>)> {
-    let read = |(path, stamp): (PathBuf, Stamp)| {
-        let documents = std::fs::read_to_string(&path).map(|text| parse(&path.display().to_string(), &text));
+fn in_parallel(files: Vec<Changed>) -> Vec<(PathBuf, Stamp, std::io::Result<Vec<Written>>)> {
+    let read = |Changed { path, stamp, before }: Changed| {
+        let documents = std::fs::read_to_string(&path).map(|text| parse(&path.display().to_string(), &text, &before));
         (path, stamp, documents)
     };
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -159,7 +178,7 @@ fn in_parallel(files: Vec<(PathBuf, Stamp)>) -> Vec<(PathBuf, Stamp, std::io::Re
         return files.into_iter().map(read).collect();
     }
     let share = files.len().div_ceil(workers);
-    let mut shares: Vec<Vec<(PathBuf, Stamp)>> = Vec::new();
+    let mut shares: Vec<Vec<Changed>> = Vec::new();
     let mut files = files.into_iter().peekable();
     while files.peek().is_some() {
         shares.push(files.by_ref().take(share).collect());
@@ -173,16 +192,45 @@ fn in_parallel(files: Vec<(PathBuf, Stamp)>) -> Vec<(PathBuf, Stamp, std::io::Re
     })
 }
 
-fn parse(file: &str, text: &str) -> Vec<Document> {
+/// Only documents that were not in the file before are parsed: an edit of a large file costs what was edited.
+fn parse(file: &str, text: &str, before: &[Written]) -> Vec<Written> {
+    let known: FxHashMap<&str, &Written> = before
+        .iter()
+        .filter(|written| written.found.iter().all(Document::is_good))
+        .map(|written| (written.origin.text(), written))
+        .collect();
     let documents = document::split(&Arc::from(file), &Arc::from(text));
-    let parsed = documents.iter().flat_map(parse_document);
-    parsed
-        .map(|parsed| match parsed {
-            Parsed::Object(object, remarks) => Document::Object(Arc::from(object), remarks),
-            Parsed::Refused(id, findings) => Document::Refused(id, findings),
-            Parsed::Skipped(remark) => Document::Skipped(remark),
-        })
-        .collect()
+    let written = documents.into_iter().map(|origin| {
+        let found = match known.get(origin.text()) {
+            Some(same) => same.found.iter().filter_map(|document| document.moved_to(&origin)).collect(),
+            None => parse_document(&origin).into_iter().map(Document::from).collect(),
+        };
+        Written { origin, found }
+    });
+    written.collect()
+}
+
+impl Document {
+    fn is_good(&self) -> bool {
+        matches!(self, Self::Object(_, remarks) if remarks.is_empty())
+    }
+
+    /// The same object, written in a document that may stand elsewhere.
+    fn moved_to(&self, document: &Origin) -> Option<Self> {
+        let Self::Object(object, _) = self else { return None };
+        let origin = object.origin.moved_to(document);
+        Some(Self::Object(Arc::new(Object { origin, ..Object::clone(object) }), Vec::new()))
+    }
+}
+
+impl From<Parsed> for Document {
+    fn from(parsed: Parsed) -> Self {
+        match parsed {
+            Parsed::Object(object, remarks) => Self::Object(Arc::from(object), remarks),
+            Parsed::Refused(id, findings) => Self::Refused(id, findings),
+            Parsed::Skipped(remark) => Self::Skipped(remark),
+        }
+    }
 }
 
 fn standard_input(diagnostics: &mut Vec<Diagnostic>) -> File {
@@ -196,7 +244,7 @@ fn standard_input(diagnostics: &mut Vec<Diagnostic>) -> File {
         #[cfg(unix)]
         inode: 0,
     };
-    File { stamp, documents: parse("standard input", &text) }
+    File { stamp, documents: parse("standard input", &text, &[]) }
 }
 
 fn stamp(path: &Path) -> std::io::Result<Stamp> {
@@ -255,6 +303,32 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let removed = scanner.scan().changes;
         assert_eq!(removed.len(), 2, "what is removed from the directory is gone, broken or not: {removed:?}");
+    }
+
+    #[test]
+    fn a_document_that_moved_says_where_it_stands_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("all.yaml");
+        let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}", SERVICE.trim_end().replace('\n', "\n  "));
+        std::fs::write(&path, format!("{GATEWAY}---\n{list}\n")).unwrap();
+        let mut scanner = Scanner::new(vec![directory.path().to_path_buf()]);
+        let before = scanner.scan();
+        std::fs::write(&path, format!("# a line more\n{GATEWAY}---\n{list}\n---\n{SERVICE}")).unwrap();
+        let after = scanner.scan();
+        assert_eq!(codes(&after), ["duplicate-object"]);
+        let place = &after.diagnostics[0].related[0].0;
+        let first_line = place.origin.locate(&place.path).unwrap().line;
+        let object = |batch: &Batch, kind: kinds::Kind| {
+            let found = batch.changes.iter().find_map(|change| match change {
+                SourceChange::Put(object) if object.id.kind == kind => Some(object.clone()),
+                _ => None,
+            });
+            found.unwrap()
+        };
+        let (old, new) = (object(&before, kinds::Kind::Service), object(&after, kinds::Kind::Service));
+        assert_eq!(*old, *new, "it means the same");
+        assert_ne!(old.origin, new.origin);
+        assert_eq!(first_line, 10, "where it stands now");
     }
 
     #[test]
