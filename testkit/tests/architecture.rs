@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate, and those of ours that it may build on. `chancery` alone sees everything.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("xds-api", &[]),
     ("kinds", &[]),
     ("translator", &["kinds", "xds-api"]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("chancery", &["kinds", "ratelimit", "sources", "translator", "xds-api", "xds-server"]),
     ("inference-sim", &[]),
     ("testkit", &[]),
+    ("script-check", &["testkit"]),
 ];
 
 /// Crates from elsewhere that one of ours must do without: no I/O, no clock, no threads.
