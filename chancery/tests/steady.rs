@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use testkit::{Authority, Chancery, ClientTls, Echo, Envoy, HttpClient, eventually, free_port};
 
@@ -226,6 +226,7 @@ async fn edits_cost_no_request_over_sotw() {
 
 /// With and without a state directory, the control plane is killed, and comes back.
 async fn restart(protocol: &str, keeps_state: bool) {
+    let begin = SystemTime::now();
     let one = Echo::start("one").await.unwrap();
     let authority = Authority::new("clients trust it").unwrap();
     let leaf = authority.issue(&["app.example.com"]).unwrap();
@@ -251,9 +252,15 @@ async fn restart(protocol: &str, keeps_state: bool) {
     becomes_over_tls(&now, &authority, "0").await;
     let plain = Traffic::start(app(port));
     let encrypted = Traffic::start(app(now.https).tls(ClientTls::new(&authority, "app.example.com")));
+    let mut edited = begin;
     for round in 1..=2 {
         if keeps_state {
-            let saved = || async { std::fs::read_dir(state.path()).ok()?.next().map(|_| ()) };
+            // The one with the last edit: an older one would be served until the directory is read.
+            let saved = || async {
+                let files = std::fs::read_dir(state.path()).ok()?.filter_map(Result::ok);
+                let times = files.filter_map(|file| file.metadata().ok()?.modified().ok());
+                times.max().is_some_and(|newest| newest > edited).then_some(())
+            };
             eventually("the snapshot is saved", Duration::from_secs(20), saved).await;
         }
         control.restart().await.unwrap();
@@ -278,6 +285,7 @@ async fn restart(protocol: &str, keeps_state: bool) {
         }
         // And it follows edits as before.
         now.version = round.to_string();
+        edited = SystemTime::now();
         control.write("all.yaml", &now.manifests()).unwrap();
         becomes(port, &now.version, "one").await;
     }

@@ -328,7 +328,7 @@ mod tests {
         let (old, new) = (object(&before, kinds::Kind::Service), object(&after, kinds::Kind::Service));
         assert_eq!(*old, *new, "it means the same");
         assert_ne!(old.origin, new.origin);
-        assert_eq!(first_line, 10, "where it stands now");
+        assert_eq!(first_line, 12, "where it stands now");
     }
 
     #[test]
