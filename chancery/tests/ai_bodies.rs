@@ -49,22 +49,27 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bodies_in_pieces_are_read_as_a_whole() {
+/// Every model is served, and the path says which one was read.
+async fn azure() -> (ModelGateway, Echo) {
     let server = Echo::start("azure").await.unwrap();
     let port = free_port();
-    // Every model is served, and the path says which one was read.
     let manifests = gateway(port)
         + &backend("azure", server.port, "{name: AzureOpenAI, version: v1}", "")
         + &route("  - backendRefs: [{name: azure}]\n");
     let gateway = ModelGateway::start(env!("CARGO_BIN_EXE_chancery"), port, &manifests).await.unwrap();
     gateway.ready("any").await;
+    (gateway, server)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_in_pieces_are_read_as_a_whole() {
+    let (gateway, _server) = azure().await;
     let (mut models, mut refused) = (0, 0);
     for seed in 0..BODIES {
         let body = body(&mut Random::new(seed));
         let text = String::from_utf8_lossy(&body).into_owned();
         let (Some(expected), true) = (verdict(&without_strings(&body)), body.len() < 2000) else { continue };
-        let (status, seen) = post(port, &body, seed % 4 == 0).await;
+        let (status, seen) = post(gateway.port, &body, seed % 4 == 0).await;
         let model = match &expected {
             Verdict::Refused => {
                 assert_eq!(
@@ -90,13 +95,7 @@ async fn bodies_in_pieces_are_read_as_a_whole() {
 /// A client's model is a name and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_model_leads_out_of_the_path() {
-    let server = Echo::start("azure").await.unwrap();
-    let port = free_port();
-    let manifests = gateway(port)
-        + &backend("azure", server.port, "{name: AzureOpenAI, version: v1}", "")
-        + &route("  - backendRefs: [{name: azure}]\n");
-    let gateway = ModelGateway::start(env!("CARGO_BIN_EXE_chancery"), port, &manifests).await.unwrap();
-    gateway.ready("any").await;
+    let (gateway, _server) = azure().await;
     for model in ["..", ".", "../../files?x=", "a/../../../x", "a b", "x#y", "{rest}", "%2e%2e", "a|b", "a&b;c=d"] {
         let reply = gateway.chat(serde_json::json!({"model": model}).to_string()).await.unwrap();
         let path = format!("/openai/deployments/{}/chat/completions?api-version=v1", percent(model));

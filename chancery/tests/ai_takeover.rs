@@ -27,6 +27,16 @@ impl Pair {
         Self { one: server("one", "m").await.unwrap(), two: server("two", "m-2").await.unwrap() }
     }
 
+    /// A gateway before both, which serves the model already.
+    async fn gateway(&self, protocol: &[&str]) -> ModelGateway {
+        let port = free_port();
+        let start = Start { bootstrap: protocol, ..Start::default() };
+        let binary = env!("CARGO_BIN_EXE_chancery");
+        let gateway = ModelGateway::start_as(binary, port, &self.manifests(port), start).await.unwrap();
+        gateway.ready("m").await;
+        gateway
+    }
+
     fn manifests(&self, port: u16) -> String {
         gateway(port)
             + &backend("one", self.one.port(), "{name: OpenAI}", "")
@@ -51,11 +61,7 @@ async fn answered_by(gateway: &ModelGateway) -> Result<String, u16> {
 async fn whatever_goes_wrong_before_the_answer() {
     for protocol in PROTOCOLS {
         let pair = Pair::start().await;
-        let port = free_port();
-        let start = Start { bootstrap: protocol, ..Start::default() };
-        let binary = env!("CARGO_BIN_EXE_chancery");
-        let gateway = ModelGateway::start_as(binary, port, &pair.manifests(port), start).await.unwrap();
-        gateway.ready("m").await;
+        let gateway = pair.gateway(protocol).await;
         let slow = Fault { delay_ms: 20_000, ..Fault::default() };
         let broken = Fault { close_after: Some(0), ..Fault::default() };
         for fault in [Fault::status(429), Fault::status(500), Fault::status(503), slow, broken] {
@@ -83,11 +89,7 @@ async fn whatever_goes_wrong_before_the_answer() {
 async fn a_stream_that_has_begun_is_never_begun_again() {
     for protocol in PROTOCOLS {
         let pair = Pair::start().await;
-        let port = free_port();
-        let start = Start { bootstrap: protocol, ..Start::default() };
-        let binary = env!("CARGO_BIN_EXE_chancery");
-        let gateway = ModelGateway::start_as(binary, port, &pair.manifests(port), start).await.unwrap();
-        gateway.ready("m").await;
+        let gateway = pair.gateway(protocol).await;
         pair.one.inject(Fault { close_after: Some(5), ..Fault::default() });
         let (before, asked) = (pair.one.requests().len(), pair.two.requests().len());
         let mut stream = gateway.client().stream_json(CHAT, &question(true)).await.unwrap();

@@ -6,7 +6,7 @@ use inference_sim::Simulator;
 use serde_json::{Value, json};
 use testkit::model_gateway::{self, Start, rule};
 pub(crate) use testkit::model_gateway::{endpoints, gateway};
-use testkit::{Chancery, Envoy, HttpClient, ModelGateway, Reply, StreamingReply, eventually};
+use testkit::{Chancery, Echo, Envoy, HttpClient, ModelGateway, Reply, StreamingReply, eventually};
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
 
@@ -129,5 +129,26 @@ pub(crate) fn budget(requests: u64, key: &str) -> String {
         "limit: {{requests: {requests}, unit: Year}}, clientSelectors: [{{headers: [{{name: x-user-id, type: Distinct}}]}}], \
          cost: {{request: {{from: Number, number: 0}}, \
          response: {{from: Metadata, metadata: {{namespace: io.envoy.ai_gateway, key: {key}}}}}}}"
+    )
+}
+
+/// A route to a server that is none of models.
+pub(crate) fn app(server: &Echo) -> String {
+    format!(
+        "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {{name: app, namespace: default}}
+spec: {{endpoints: [{{ip: {{address: 127.0.0.1, port: {}}}}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: app, namespace: default}}
+spec:
+  parentRefs: [{{name: ai}}]
+  rules:
+  - backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: app}}]
+",
+        server.port
     )
 }

@@ -4,7 +4,7 @@ use inference_sim::{Options, Simulator};
 use testkit::model_gateway::{route, rule};
 use testkit::{Echo, HttpClient, free_port};
 
-use crate::gateway::{CHAT, Gateway, backend, gateway, question};
+use crate::gateway::{CHAT, Gateway, app, backend, gateway, question};
 
 fn server(name: &str) -> Options {
     Options { completion_tokens: 40, ..Options::new(name, "m") }
@@ -100,30 +100,15 @@ async fn requests_by_kgateway() {
     let server = Echo::start("app").await.unwrap();
     let port = free_port();
     let manifests = gateway(port)
-        + &format!(
-            "---
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata: {{name: app, namespace: default}}
-spec: {{endpoints: [{{ip: {{address: 127.0.0.1, port: {}}}}}]}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: app, namespace: default}}
-spec:
-  parentRefs: [{{name: ai}}]
-  rules:
-  - backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: app}}]
----
+        + &app(&server)
+        + "---
 apiVersion: gateway.kgateway.dev/v1alpha1
 kind: RateLimitPolicy
-metadata: {{name: requests, namespace: default}}
+metadata: {name: requests, namespace: default}
 spec:
-  targetRef: {{kind: HTTPRoute, name: app, namespace: default}}
-  limits: [{{requests: 100, unit: day}}]
-",
-            server.port
-        );
+  targetRef: {kind: HTTPRoute, name: app, namespace: default}
+  limits: [{requests: 100, unit: day}]
+";
     let _gateway = Gateway::start("default/ai", port, &manifests, &[]).await;
     let client = HttpClient::new(port);
     for asked in 0..100 {

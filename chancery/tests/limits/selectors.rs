@@ -2,27 +2,7 @@
 
 use testkit::{Echo, HttpClient, free_port};
 
-use crate::gateway::{Gateway, gateway};
-
-fn app(server: &Echo) -> String {
-    format!(
-        "---
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata: {{name: app, namespace: default}}
-spec: {{endpoints: [{{ip: {{address: 127.0.0.1, port: {}}}}}]}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: app, namespace: default}}
-spec:
-  parentRefs: [{{name: ai}}]
-  rules:
-  - backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: app}}]
-",
-        server.port
-    )
-}
+use crate::gateway::{Gateway, app, gateway};
 
 /// A rule that lets two requests a year through: requests that share its counter, each as often as it takes, and
 /// requests that it is not about.

@@ -87,8 +87,8 @@ pub(crate) fn render(policy: &Object, view: &View<'_>) -> Result<Rendered, Probl
         // A request that waits for one goes on behind all of them: the second would be passed over.
         return Err(Problem::unsupported("spec.extProc[1]", "one processor is asked, not several"));
     }
-    for (index, processor) in spec.ext_proc.iter().enumerate() {
-        let path = FieldPath::from("spec.extProc").index(index).field("backendRefs");
+    if let Some(processor) = spec.ext_proc.first() {
+        let path = FieldPath::from("spec.extProc[0].backendRefs");
         let Some(reference) = processor.backend_refs.first() else {
             return Err(problem(path, "names no processor"));
         };

@@ -42,6 +42,10 @@ pub(crate) fn problem(
     path: &FieldPath,
     view: &View<'_>,
 ) -> Option<Refused> {
+    // Asked for every rule: most have Services and nothing else.
+    if !references.iter().any(|reference| reference.backend.kind == "Backend") {
+        return None;
+    }
     let target = |index: usize| match &view.reference(&route.id, path.index(index).as_str())?.target {
         Target::Object(id) => Some(id),
         Target::Unsupported { .. } => None,

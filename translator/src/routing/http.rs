@@ -200,6 +200,9 @@ impl Forward {
 
     /// The cluster of a rule whose backends take over from each other.
     fn taking_over(&self) -> Option<ClusterId> {
+        if !self.0.iter().any(|share| share.fallback) {
+            return None;
+        }
         let weighted = self.0.iter().filter(|share| share.weight > 0);
         fallback::cluster(weighted.filter_map(|share| Some((share.cluster.as_ref()?, share.weight, share.fallback))))
     }
