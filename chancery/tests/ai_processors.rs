@@ -2,170 +2,53 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod processor;
+
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt};
 use inference_sim::{Options, Simulator};
 use serde_json::json;
 use testkit::model_gateway::{PROTOCOLS, Start, gateway, route, rule};
 use testkit::{Dns, Echo, HttpClient, ModelGateway, eventually, free_port, own_address};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, Streaming};
-use xds_api::envoy::config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction};
-use xds_api::envoy::extensions::filters::http::ext_proc::v3::ProcessingMode;
-use xds_api::envoy::extensions::filters::http::ext_proc::v3::processing_mode::BodySendMode;
-use xds_api::envoy::service::ext_proc::v3::external_processor_server::{ExternalProcessor, ExternalProcessorServer};
 use xds_api::envoy::service::ext_proc::v3::processing_request::Request as Asked;
-use xds_api::envoy::service::ext_proc::v3::processing_response::Response as Said;
 use xds_api::envoy::service::ext_proc::v3::{
-    BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, ProcessingRequest, ProcessingResponse,
-    StreamedBodyResponse, TrailersResponse, body_mutation::Mutation,
+    BodyMutation, CommonResponse, ProcessingResponse, StreamedBodyResponse, body_mutation::Mutation,
 };
 use xds_api::google::protobuf::{Struct, Value, value};
 
-/// Puts a model in the place of `MoM`, or names the endpoint that it was given.
-#[derive(Clone)]
-enum Processor {
-    Model(&'static str),
-    Endpoint(String),
-}
+use processor::{Processor, answer, chooses, set};
 
-fn set(name: &str, value: &str) -> HeaderMutation {
-    HeaderMutation {
-        set_headers: vec![HeaderValueOption {
-            header: Some(HeaderValue {
-                key: name.into(),
-                raw_value: value.as_bytes().to_vec(),
-                ..HeaderValue::default()
-            }),
-            append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
-            ..HeaderValueOption::default()
-        }],
-        ..HeaderMutation::default()
-    }
-}
-
-/// A processor that runs, with connections of its own: all of them end with it.
-struct Running {
-    port: u16,
-    runtime: Option<tokio::runtime::Runtime>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl Processor {
-    fn start(self) -> Running {
-        self.start_at(SocketAddr::from(([127, 0, 0, 1], 0)))
-    }
-
-    fn start_at(self, address: SocketAddr) -> Running {
-        let listener = std::net::TcpListener::bind(address).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let server = tonic::transport::Server::builder().add_service(ExternalProcessorServer::new(self));
-        runtime.spawn(async move {
-            let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
-            let _ = server.serve_with_incoming(incoming).await;
-        });
-        Running { port, runtime: Some(runtime) }
-    }
-
-    fn answer(&self, asked: Asked) -> ProcessingResponse {
-        let mut metadata = None;
-        let mut mode = None;
-        let said = match asked {
+/// Names the endpoint that it was given, and hands bodies on as they come.
+fn names(endpoint: String) -> impl Fn(Asked) -> ProcessingResponse {
+    const NAME: &str = "x-gateway-destination-endpoint";
+    move |asked| {
+        let mut common = CommonResponse::default();
+        let mut dynamic_metadata = None;
+        match &asked {
             Asked::RequestHeaders(_) => {
-                let mut common = CommonResponse::default();
-                if let Self::Endpoint(endpoint) = self {
-                    let name = "x-gateway-destination-endpoint";
-                    let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
-                    let inner = Struct { fields: [(name.to_owned(), text(endpoint))].into() };
-                    let outer = Value { kind: Some(value::Kind::StructValue(inner)) };
-                    metadata = Some(Struct { fields: [("envoy.lb".to_owned(), outer)].into() });
-                    common.header_mutation = Some(set(name, endpoint));
-                }
-                Said::RequestHeaders(HeadersResponse { response: Some(common) })
+                let text = Value { kind: Some(value::Kind::StringValue(endpoint.clone())) };
+                let inner = Struct { fields: [(NAME.to_owned(), text)].into() };
+                let outer = Value { kind: Some(value::Kind::StructValue(inner)) };
+                dynamic_metadata = Some(Struct { fields: [("envoy.lb".to_owned(), outer)].into() });
+                common.header_mutation = Some(set(NAME, &endpoint));
             }
-            Asked::RequestBody(body) => {
-                let mut common = CommonResponse::default();
-                match self {
-                    Self::Model(model) => {
-                        let text = String::from_utf8_lossy(&body.body).replace("MoM", model);
-                        let mut headers = set("x-selected-model", model);
-                        // The body has another length now.
-                        headers.remove_headers.push("content-length".to_owned());
-                        common.header_mutation = Some(headers);
-                        common.body_mutation = Some(BodyMutation { mutation: Some(Mutation::Body(text.into_bytes())) });
-                    }
-                    Self::Endpoint(_) => {
-                        let same = StreamedBodyResponse {
-                            body: body.body,
-                            end_of_stream: body.end_of_stream,
-                            ..StreamedBodyResponse::default()
-                        };
-                        common.body_mutation = Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(same)) });
-                    }
-                }
-                Said::RequestBody(BodyResponse { response: Some(common) })
+            Asked::RequestBody(body) | Asked::ResponseBody(body) => {
+                let same = StreamedBodyResponse {
+                    body: body.body.clone(),
+                    end_of_stream: body.end_of_stream,
+                    ..StreamedBodyResponse::default()
+                };
+                common.body_mutation = Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(same)) });
             }
-            Asked::ResponseHeaders(_) => {
-                if let Self::Model(_) = self {
-                    // Nobody waits for the end of a stream.
-                    mode = Some(ProcessingMode {
-                        response_body_mode: BodySendMode::Streamed as i32,
-                        ..ProcessingMode::default()
-                    });
-                }
-                Said::ResponseHeaders(HeadersResponse { response: Some(CommonResponse::default()) })
-            }
-            Asked::ResponseBody(body) => {
-                let mut common = CommonResponse::default();
-                if let Self::Endpoint(_) = self {
-                    let same = StreamedBodyResponse {
-                        body: body.body,
-                        end_of_stream: body.end_of_stream,
-                        ..StreamedBodyResponse::default()
-                    };
-                    common.body_mutation = Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(same)) });
-                }
-                Said::ResponseBody(BodyResponse { response: Some(common) })
-            }
-            Asked::RequestTrailers(_) => Said::RequestTrailers(TrailersResponse::default()),
-            Asked::ResponseTrailers(_) => Said::ResponseTrailers(TrailersResponse::default()),
-        };
-        ProcessingResponse {
-            response: Some(said),
-            dynamic_metadata: metadata,
-            mode_override: mode,
-            ..ProcessingResponse::default()
+            _ => {}
         }
+        ProcessingResponse { dynamic_metadata, ..answer(&asked, common) }
     }
 }
 
-#[tonic::async_trait]
-impl ExternalProcessor for Processor {
-    type ProcessStream = Pin<Box<dyn Stream<Item = Result<ProcessingResponse, Status>> + Send>>;
-
-    async fn process(
-        &self,
-        request: Request<Streaming<ProcessingRequest>>,
-    ) -> Result<Response<Self::ProcessStream>, Status> {
-        let processor = self.clone();
-        let answers = request.into_inner().filter_map(move |asked| {
-            let answer = asked.ok().and_then(|asked| asked.request).map(|asked| Ok(processor.answer(asked)));
-            futures::future::ready(answer)
-        });
-        Ok(Response::new(Box::pin(answers)))
-    }
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 async fn start(port: u16, manifests: &str) -> ModelGateway {
@@ -192,7 +75,7 @@ async fn a_processor_in_the_chain_decides_the_model() {
         let pace = Duration::from_millis(20);
         let options = Options { loras: experts, pace, max_model_len: 1 << 20, ..Options::new("vllm", "base-model") };
         let server = Simulator::bind(options, SocketAddr::from((address, 8000))).await.unwrap();
-        let router = Processor::Model("math-expert").start_at(SocketAddr::from((address, 50051)));
+        let router = Processor::start(SocketAddr::from((address, 50051)), chooses("math-expert"));
         let port = free_port();
         let resolver = dns.resolver() + "static_resources:";
         let edits = [("static_resources:", resolver.as_str())];
@@ -236,8 +119,8 @@ async fn a_processor_in_the_chain_decides_the_model() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_extension_policy_asks_its_processor_before_the_model_is_read() {
     let server = Echo::start("vllm").await.unwrap();
-    let processor = Processor::Model("math").start();
-    let router = processor.port;
+    let router = free_port();
+    let _processor = Processor::start(local(router), chooses("math"));
     let port = free_port();
     let manifests = pool_manifests(port, server.port, "FailOpen", router, "")
         + &format!(
@@ -307,8 +190,8 @@ fn picked_by(failure_mode: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picker_names_the_endpoint_of_a_pool() {
     let server = Echo::start("vllm").await.unwrap();
-    let processor = Processor::Endpoint(format!("127.0.0.1:{}", server.port)).start();
-    let picker = processor.port;
+    let picker = free_port();
+    let _processor = Processor::start(local(picker), names(local(server.port).to_string()));
     let port = free_port();
     let manifests = pool_manifests(port, server.port, "FailClose", picker, &picked_by("FailClose"));
     let _gateway = start(port, &manifests).await;

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod processor;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
@@ -14,6 +16,8 @@ use inference_sim::{Options, Simulator};
 use serde_json::{Value, json};
 use testkit::model_gateway::{backend, endpoints};
 use testkit::{Authority, Chancery, Dns, Echo, Envoy, HttpClient, KubeApi, eventually, free_port, own_address};
+
+use processor::{Processor, chooses};
 
 const LONG: Duration = Duration::from_secs(60);
 const CONTROLLER: &str = "published.test/controller";
@@ -303,21 +307,38 @@ spec:
     cluster.delete(text).await;
 }
 
-/// Its processor is not here: nobody is served, as the guide has it, and the statuses say what there is.
-async fn semantic_router(cluster: &Cluster, names: &Dns) {
+/// The model is what its processor makes of the body.
+async fn semantic_router(cluster: &Cluster) {
+    // At the ports that the guide names, and so at an address where nobody else has them.
+    let address = own_address();
+    let names = Dns::start_with(address).await.unwrap();
+    let options = Options { loras: vec!["math-expert".to_owned()], ..Options::new("vllm", "base-model") };
+    let server = Simulator::bind(options, SocketAddr::from((address, 8000))).await.unwrap();
+    let router = Processor::start(SocketAddr::from((address, 50051)), chooses("math-expert"));
     let port = free_port();
     let text = guide!("semantic-router").replace("port: 80\n", &format!("port: {port}\n"));
     cluster.apply(&text).await;
-    let envoy = cluster.envoy("default/semantic-router", names).await;
+    let envoy = cluster.envoy("default/semantic-router", &names).await;
     cluster.becomes("default", "gatewayclass", "semantic-router", ACCEPTED, "True").await;
     cluster.becomes("default", "gateway", "semantic-router", PROGRAMMED, "True").await;
     cluster.becomes("default", "aigatewayroute", "semantic-router", ACCEPTED, "True").await;
+    let client = HttpClient::new(port);
+    assert_eq!(served(&client, CHAT, &body("MoM"), 200).await.json()["model"], "math-expert");
+    let seen = server.requests().pop().unwrap();
+    assert_eq!(seen.body, body("math-expert").to_string());
+    assert_eq!(seen.header("x-selected-model"), Some("math-expert"));
+    cluster.settles().await;
+    // Without it nobody is served: so the guide has it.
+    drop(router);
     eventually("requests are refused", LONG, || async {
-        let reply = HttpClient::new(port).post_json(CHAT, &body("MoM")).await.ok()?;
+        let reply = client.post_json(CHAT, &body("MoM")).await.ok()?;
         matches!(reply.status.as_u16(), 500 | 503).then_some(())
     })
     .await;
-    cluster.settles().await;
+    // Without the patch that asks for it, models are what clients call them.
+    cluster.api.kubectl(&["delete", "envoypatchpolicy", "ai-gateway-prepost-extproc-patch-policy"]).await.unwrap();
+    served(&client, CHAT, &body("MoM"), 404).await;
+    assert_eq!(served(&client, CHAT, &body("math-expert"), 200).await.json()["model"], "math-expert");
     drop(envoy);
     cluster.delete(&text).await;
 }
@@ -337,6 +358,6 @@ async fn published_guides_serve_what_they_promise() {
     kserve(&cluster, &names, guide!("kserve-basic"), address, false).await;
     kserve(&cluster, &names, guide!("kserve-token-limit"), address, true).await;
     aibrix(&cluster).await;
-    semantic_router(&cluster, &names).await;
+    semantic_router(&cluster).await;
     kubelb(&cluster, &names, &authority).await;
 }
