@@ -19,6 +19,7 @@ help:
 	@echo "make openai  install the Python package openai $(OPENAI_VERSION) into .cache/, which tests use as a client"
 	@echo "make envoy   install Envoy $(ENVOY_VERSION) into .cache/"
 	@echo "make manifests    render deploy/manifests from the chart"
+	@echo "make away    an API server that is away for a minute under traffic, with figures; needs make kube-api"
 	@echo "make conformance  the official Gateway API suite, against the cluster of KUBECONFIG"
 	@echo "make kube-api     build a Kubernetes API server for tests into .cache/ (some minutes, once); tests that need it are skipped without it"
 
@@ -80,6 +81,10 @@ demo: envoy
 test: envoy openai
 	@echo "== all tests"
 	cargo test --workspace --no-fail-fast
+
+.PHONY: away
+away: envoy
+	CHANCERY_TEST_AWAY=$(or $(AWAY),60) cargo test -p chancery --test kubernetes away -- --nocapture
 
 lint:
 	@echo "== formatting and lints"

@@ -23,6 +23,7 @@ mod parse;
 pub mod report;
 pub mod schema;
 mod unread;
+mod unreadable;
 
 pub use diagnostic::{Diagnostic, FieldPath, Place, Severity};
 pub use kind::{Kind, KindInfo};
@@ -30,3 +31,4 @@ pub use object::{Meta, Object, ObjectId, Spec, Typed};
 pub use origin::{Origin, Position};
 pub use parse::{DEFAULT_NAMESPACE, Parsed, parse_admitted, parse_document, parse_text, parse_value};
 pub use unread::UNREAD;
+pub use unreadable::{Reading, Refusal, Unreadable};

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Deserialize;
 use smol_str::SmolStr;
 
-use crate::{Kind, Origin};
+use crate::unreadable::Failure;
+use crate::{Kind, Origin, Reading, Refusal};
 
 /// The one way to name an object. Cluster-scoped objects have an empty namespace.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,12 +61,13 @@ pub struct Object {
     pub version: SmolStr,
     pub meta: Meta,
     pub spec: Spec,
+    pub reading: Reading,
     pub origin: Origin,
 }
 
 impl PartialEq for Object {
     fn eq(&self, other: &Self) -> bool {
-        self.id == other.id && self.meta == other.meta && self.spec == other.spec
+        self.id == other.id && self.meta == other.meta && self.spec == other.spec && self.reading == other.reading
     }
 }
 
@@ -74,6 +76,24 @@ impl Object {
     #[must_use]
     pub fn spec<T: Typed>(&self) -> Option<&T> {
         T::from_spec(&self.spec)
+    }
+
+    /// Why a newer version of the object is not the one that is here.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match &self.reading {
+            Reading::Newest => None,
+            Reading::Last(refusal) | Reading::Target(refusal) => Some(refusal),
+        }
+    }
+
+    /// Why nothing is here but what the object is about.
+    #[must_use]
+    pub fn unread(&self) -> Option<&Refusal> {
+        match &self.reading {
+            Reading::Target(refusal) => Some(refusal),
+            Reading::Newest | Reading::Last(_) => None,
+        }
     }
 
     /// The order in which Gateway API breaks ties: older first, then by namespace and name.
@@ -103,8 +123,8 @@ macro_rules! specs {
         })+
 
         impl Spec {
-            /// Reads the content of an object of this kind; the error's path starts at the object.
-            pub(crate) fn read(kind: Kind, mut value: serde_json::Value) -> Result<Self, (String, String)> {
+            /// Takes the content of an object of this kind and reads it.
+            pub(crate) fn read(kind: Kind, value: &mut serde_json::Value) -> Result<Self, Failure> {
                 match kind { $(Kind::$variant => {
                     let root = specs!(@take $root value);
                     // Paths cost as much as reading does, and only an error needs one.
@@ -123,15 +143,16 @@ macro_rules! specs {
         ("spec", $value.get_mut("spec").map_or(serde_json::Value::Object(serde_json::Map::new()), serde_json::Value::take))
     };
     // Kinds whose content stands beside the metadata.
-    (@take whole $value:ident) => { ("", $value) };
+    (@take whole $value:ident) => { ("", $value.take()) };
     (@error $root:ident $error:ident) => {{
         let inner = $error.path().to_string();
+        let message = $error.into_inner().to_string();
         let path = match ($root.0, inner.as_str()) {
             (root, "." | "") => root.to_owned(),
             ("", inner) => inner.to_owned(),
             (root, inner) => format!("{root}.{inner}"),
         };
-        (path, $error.into_inner().to_string())
+        Failure { path, message, content: $root.1 }
     }};
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::Value;
 use smol_str::SmolStr;
 
-use crate::{Diagnostic, FieldPath, Kind, Meta, Object, ObjectId, Origin, Place, Severity, Spec, schema, unread};
+use crate::{
+    Diagnostic, FieldPath, Kind, Meta, Object, ObjectId, Origin, Place, Reading, Severity, Spec, Unreadable, schema,
+    unread,
+};
 
 /// What a document, or one item of a `List`, turned out to be.
 #[derive(Debug)]
@@ -52,36 +55,39 @@ pub fn parse_value(mut value: Value, origin: &Origin) -> Vec<Parsed> {
             .flat_map(|(index, item)| parse_value(item, &origin.at(FieldPath::from("items").index(index))))
             .collect();
     }
-    vec![parse_object(value, origin, judge)]
+    let parsed = parse_object(value, origin, judge);
+    vec![parsed.unwrap_or_else(|unreadable| Parsed::Refused(Some(unreadable.id), vec![unreadable.finding]))]
 }
 
 /// Reads an object that an API server holds. Its verdict stands, by whatever schemas it has: only what is unknown here is
 /// remarked, and defaults that it does not know are filled in.
-#[must_use]
-pub fn parse_admitted(value: Value, origin: &Origin) -> Parsed {
+///
+/// # Errors
+/// When the server took what cannot be read here.
+pub fn parse_admitted(value: Value, origin: &Origin) -> Result<Parsed, Box<Unreadable>> {
     parse_object(value, origin, complete)
 }
 
 /// Looks at an object and fills in what it lacks; says what is remarkable, and what there is against it.
 type Judge = fn(&ObjectId, &str, &str, &mut Value, &Origin) -> (Vec<Diagnostic>, Vec<Diagnostic>);
 
-fn parse_object(mut value: Value, origin: &Origin, judge: Judge) -> Parsed {
+fn parse_object(mut value: Value, origin: &Origin, judge: Judge) -> Result<Parsed, Box<Unreadable>> {
     let (Some(api_version), Some(kind_name)) = (text(&value, "apiVersion"), text(&value, "kind")) else {
-        return Parsed::Skipped(
+        return Ok(Parsed::Skipped(
             Diagnostic::info(
                 "not-an-object",
                 place(origin, ""),
                 "skipped: no apiVersion and kind, so not a Kubernetes object",
             )
             .help("nothing to do if this is a values file or a fragment; else add apiVersion and kind"),
-        );
+        ));
     };
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let (group, version) = (group.to_owned(), SmolStr::new(version));
     let Some(kind) = Kind::lookup(&group, kind_name) else {
         let name = text_at(&value, "/metadata/name").unwrap_or("without a name");
         let message = format!("skipped: {kind_name} `{name}` ({api_version}) is not a kind that is translated");
-        return Parsed::Skipped(Diagnostic::info("kind-not-translated", place(origin, "kind"), message));
+        return Ok(Parsed::Skipped(Diagnostic::info("kind-not-translated", place(origin, "kind"), message)));
     };
     for field in ["name", "namespace"] {
         let written = value.pointer(&format!("/metadata/{field}"));
@@ -89,7 +95,7 @@ fn parse_object(mut value: Value, origin: &Origin, judge: Judge) -> Parsed {
             let message = format!("metadata.{field} is not a string");
             let found = Diagnostic::error("invalid-field", place(origin, &format!("metadata.{field}")), message)
                 .help("put it in quotes: YAML reads words like no, on and numbers as something else");
-            return Parsed::Refused(None, vec![found]);
+            return Ok(Parsed::Refused(None, vec![found]));
         }
     }
     let namespace = text_at(&value, "/metadata/namespace").unwrap_or(DEFAULT_NAMESPACE);
@@ -99,26 +105,30 @@ fn parse_object(mut value: Value, origin: &Origin, judge: Judge) -> Parsed {
         let diagnostic =
             Diagnostic::error("missing-name", place(origin, "metadata"), format!("{kind} has no metadata.name"))
                 .help("give the object a name");
-        return Parsed::Refused(None, vec![diagnostic]);
+        return Ok(Parsed::Refused(None, vec![diagnostic]));
     }
     if !kind.info().versions.contains(&version.as_str()) {
         let message = format!("{kind} is not served in version {version}");
         let diagnostic = Diagnostic::error("unknown-version", place(origin, "apiVersion"), message)
             .about(&id)
             .help(format!("use one of {}", kind.info().versions.join(", ")));
-        return Parsed::Refused(Some(id), vec![diagnostic]);
+        return Ok(Parsed::Refused(Some(id), vec![diagnostic]));
     }
     let (mut remarks, findings) = judge(&id, &group, &version, &mut value, origin);
     if !findings.is_empty() {
-        return Parsed::Refused(Some(id), findings);
+        return Ok(Parsed::Refused(Some(id), findings));
     }
     remarks.extend(unread::remarks(&id, &value, origin));
     let meta = read_meta(&value);
-    match Spec::read(kind, value.take()) {
-        Ok(spec) => Parsed::Object(Box::new(Object { id, version, meta, spec, origin: origin.clone() }), remarks),
-        Err((path, message)) => {
-            let diagnostic = Diagnostic::error("invalid-field", place(origin, &path), message).about(&id);
-            Parsed::Refused(Some(id), vec![diagnostic])
+    match Spec::read(kind, &mut value) {
+        Ok(spec) => {
+            let object = Object { id, version, meta, spec, reading: Reading::Newest, origin: origin.clone() };
+            Ok(Parsed::Object(Box::new(object), remarks))
+        }
+        Err(failure) => {
+            let finding =
+                Diagnostic::error("invalid-field", place(origin, &failure.path), failure.message.clone()).about(&id);
+            Err(Unreadable::new((id, version, meta, origin), failure, finding).into())
         }
     }
 }

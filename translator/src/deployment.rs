@@ -54,7 +54,8 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
     let Some(plan) = view.made::<Plan>(UnitId::Plan(gateway.clone())).filter(|plan| plan.ours) else {
         return Outcome::default();
     };
-    if object.meta.deleted {
+    // What nobody understands starts nothing.
+    if object.meta.deleted || object.unread().is_some() {
         return Outcome::default();
     }
     let infrastructure = spec.infrastructure.clone().unwrap_or_default();

@@ -9,4 +9,5 @@ mod rights;
 mod same_as_files;
 mod serve;
 mod settle;
+mod unreadable;
 mod world;

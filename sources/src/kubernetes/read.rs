@@ -1,6 +1,6 @@
 //! An object as the API server sends it, to one that is translated.
 
-use kinds::{ObjectId, Origin, Parsed, parse_admitted};
+use kinds::{ObjectId, Origin, Parsed, Unreadable, parse_admitted};
 use kube::core::{DynamicObject, ObjectMeta};
 use serde_json::{Map, Value};
 use smol_str::SmolStr;
@@ -11,7 +11,7 @@ use super::feed::Feed;
 #[derive(Debug)]
 pub(super) struct Read {
     pub id: ObjectId,
-    pub parsed: Parsed,
+    pub parsed: Result<Parsed, Box<Unreadable>>,
     /// Every name that the object mentions, where it may be that of an object which is read on demand.
     pub names: Vec<SmolStr>,
 }
@@ -83,6 +83,7 @@ fn mentioned(value: &Value, names: &mut Vec<SmolStr>) {
 #[cfg(test)]
 mod tests {
     use kinds::Kind;
+    use kinds::gateway::GatewaySpec;
     use serde_json::json;
 
     use super::*;
@@ -113,7 +114,7 @@ mod tests {
             "annotations": {LAST_APPLIED: "{}"},
             "managedFields": [{"manager": "kubectl", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {}}],
         }});
-        let (Parsed::Object(before, _), Parsed::Object(after, _)) =
+        let (Ok(Parsed::Object(before, _)), Ok(Parsed::Object(after, _))) =
             (read_gateway(json!({})).parsed, read_gateway(written).parsed)
         else {
             panic!("both are good");
@@ -129,10 +130,13 @@ mod tests {
     #[test]
     fn a_field_of_a_newer_release_is_remarked_and_an_undecodable_one_refused() {
         let newer = json!({"spec": {"gatewayClassName": "c", "newer": 1, "listeners": []}});
-        let Parsed::Object(_, remarks) = read_gateway(newer).parsed else { panic!("it is read") };
+        let Ok(Parsed::Object(_, remarks)) = read_gateway(newer).parsed else { panic!("it is read") };
         assert_eq!(remarks.len(), 1, "{remarks:?}");
         let broken = json!({"spec": {"gatewayClassName": "c", "listeners": "none"}});
-        let Parsed::Refused(Some(id), findings) = read_gateway(broken).parsed else { panic!("it is refused") };
-        assert_eq!((id.to_string().as_str(), findings.len()), ("Gateway shop/web", 1));
+        let Err(unreadable) = read_gateway(broken).parsed else { panic!("it is refused") };
+        assert_eq!(unreadable.id.to_string(), "Gateway shop/web");
+        let (refusal, target) = (&unreadable.refusal, unreadable.target.unwrap());
+        assert_eq!((refusal.generation, refusal.message.starts_with("spec.listeners: ")), (2, true), "{refusal:?}");
+        assert_eq!(target.spec::<GatewaySpec>().unwrap().gateway_class_name, "c");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kinds::{Diagnostic, Object, ObjectId, Parsed};
+use kinds::{Diagnostic, Object, ObjectId, Parsed, Reading, Unreadable};
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
@@ -49,7 +49,7 @@ impl Store {
         let slot = (read.id, feed.rank());
         let before = self.entries.get(&slot).map(|entry| entry.names.clone()).unwrap_or_default();
         let mut names = read.names;
-        if !matches!(read.parsed, Parsed::Object(..)) {
+        if !matches!(read.parsed, Ok(Parsed::Object(..))) {
             // The last good version stays, and so does what it mentions.
             names.extend(before.iter().cloned());
             names.sort();
@@ -65,20 +65,35 @@ impl Store {
         entry.names = names;
         let mut findings = Vec::new();
         match read.parsed {
-            Parsed::Object(object, remarks) => {
+            Ok(Parsed::Object(object, remarks)) => {
                 findings = remarks;
                 if entry.object.as_deref() != Some(&*object) {
                     entry.object = Some(Arc::from(object));
                     self.touched.insert(slot.0.clone());
                 }
             }
-            Parsed::Refused(_, refusals) => {
+            Ok(Parsed::Refused(_, refusals)) => {
                 if let (Some(_), Some(first)) = (&entry.object, refusals.first()) {
                     findings.push(stale(&slot.0, first));
                 }
                 findings.extend(refusals);
             }
-            Parsed::Skipped(remark) => findings.push(remark),
+            Ok(Parsed::Skipped(remark)) => findings.push(remark),
+            Err(unreadable) => {
+                let Unreadable { refusal, finding, target, .. } = *unreadable;
+                let now = match entry.object.as_deref().filter(|object| object.unread().is_none()) {
+                    Some(last) => {
+                        findings.push(stale(&slot.0, &finding));
+                        Some(Object { reading: Reading::Last(refusal), ..last.clone() })
+                    }
+                    None => target,
+                };
+                findings.push(finding);
+                if entry.object.as_deref() != now.as_ref() {
+                    entry.object = now.map(Arc::new);
+                    self.touched.insert(slot.0.clone());
+                }
+            }
         }
         self.find(slot, findings);
     }
@@ -224,6 +239,7 @@ fn stale(id: &ObjectId, finding: &Diagnostic) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
+    use kinds::gateway::GatewaySpec;
     use kinds::{Kind, Origin};
     use kube::core::DynamicObject;
     use serde_json::{Value, json};
@@ -291,10 +307,13 @@ mod tests {
         let mut store = Store::default();
         put(&mut store, Kind::Gateway, &gateway("a"));
         store.batch();
-        let broken = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"listeners": 1}});
+        let broken = json!({"metadata": {"name": "web", "namespace": "shop", "generation": 7},
+            "spec": {"gatewayClassName": "c", "listeners": 1}});
         put(&mut store, Kind::Gateway, &broken);
         let batch = store.batch();
-        assert_eq!(words(&batch), [""; 0]);
+        let [SourceChange::Put(last)] = batch.changes.as_slice() else { panic!("{:?}", words(&batch)) };
+        assert_eq!(last.spec::<GatewaySpec>().unwrap().listeners.len(), 1);
+        assert_eq!((last.refusal().unwrap().generation, last.unread()), (7, None));
         assert_eq!(
             batch.diagnostics.iter().map(|found| found.code).collect::<Vec<_>>(),
             ["stale-object", "invalid-field"]
@@ -303,5 +322,13 @@ mod tests {
         let batch = store.batch();
         assert_eq!(words(&batch), ["remove Gateway shop/web"]);
         assert!(batch.diagnostics.is_empty());
+
+        // Where there never was a good one, what it is about is left.
+        put(&mut store, Kind::Gateway, &broken);
+        let batch = store.batch();
+        let [SourceChange::Put(target)] = batch.changes.as_slice() else { panic!("{:?}", words(&batch)) };
+        assert_eq!(target.unread().unwrap().generation, 7);
+        put(&mut store, Kind::Gateway, &broken);
+        assert!(!store.has_changed());
     }
 }

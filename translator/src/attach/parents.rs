@@ -115,7 +115,12 @@ fn judge(
     };
     view.spec::<GatewaySpec>(&gateway)?;
     let plan = view.made::<Plan>(UnitId::Plan(gateway.clone())).filter(|plan| plan.ours)?;
-    let verdict = attach(route, owner, reference, path, plan, view);
+    let verdict = match route.unread() {
+        Some(refusal) => {
+            Err(Refusal { reason: "UnsupportedValue", message: refusal.message.clone(), path: FieldPath::spec() })
+        }
+        None => attach(route, owner, reference, path, plan, view),
+    };
     let (refusal, (attached, waiting)) = match verdict {
         Ok(taken) => (None, taken),
         Err(refusal) => (Some(refusal), Default::default()),

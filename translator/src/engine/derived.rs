@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kinds::core::{IntOrString, Service, ServicePort, ServiceSpec};
 use kinds::inference::{EndpointPickerRef, FailureMode, InferencePoolSpec};
-use kinds::{Kind, Meta, Object, ObjectId, Spec};
+use kinds::{Kind, Meta, Object, ObjectId, Reading, Spec};
 use smol_str::SmolStr;
 
 /// What an object stands for besides itself.
@@ -29,6 +29,7 @@ fn made(source: &Object, kind: Kind, name: &str, spec: Spec) -> Arc<Object> {
         version: SmolStr::new_static("v1"),
         meta: Meta { created: source.meta.created.clone(), ..Meta::default() },
         spec,
+        reading: Reading::Newest,
         origin: source.origin.clone(),
     })
 }

@@ -4,11 +4,12 @@
 //! field by field, and a list is one value. The policies of Envoy Gateway have no list that is merged by a key.
 
 use kinds::envoy_gateway::{BackendTrafficPolicySpec, MergeType, SecurityPolicySpec};
-use kinds::{Kind, Object, Typed};
+use kinds::{FieldPath, Kind, Object, Typed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::Problem;
 use crate::engine::View;
 use crate::names::Chain;
 
@@ -22,15 +23,27 @@ pub(crate) fn asked(policy: &Object) -> bool {
     matches!(merge, Some(MergeType::StrategicMerge | MergeType::JsonMerge))
 }
 
-/// What a chain of policies says as one.
+/// What a chain of policies says as one; none where one of them cannot be read, or they do not go together.
 pub(crate) fn merged<T>(chain: &Chain, view: &View<'_>) -> Option<T>
 where
     T: Typed + Clone + Serialize + DeserializeOwned,
 {
+    if chain.0.iter().any(|policy| view.object(policy).is_some_and(|object| object.unread().is_some())) {
+        return None;
+    }
     let mut specs = chain.0.iter().filter_map(|policy| view.spec::<T>(policy));
     let first = specs.next()?;
     let Some(parent) = specs.next() else { return Some(first.clone()) };
     overlaid(parent, first)
+}
+
+/// Why there is nothing that a chain says as one.
+pub(super) fn problem(chain: &Chain, view: &View<'_>) -> Problem {
+    let unread = chain.0.iter().find_map(|policy| Some((policy, view.object(policy)?.unread()?)));
+    match unread {
+        Some((policy, refusal)) => Problem::wrong(FieldPath::spec(), format!("{policy}: {}", refusal.message)),
+        None => Problem::wrong(FieldPath::spec(), "the policies cannot be merged"),
+    }
 }
 
 /// One content laid over another of the same kind.

@@ -6,6 +6,7 @@ mod gateway;
 mod limits;
 mod policy;
 mod route;
+mod unreadable;
 
 use std::borrow::Cow;
 
@@ -13,9 +14,17 @@ use kinds::{Kind, ObjectId};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
-use crate::engine::{Outcome, View};
+use crate::engine::{Outcome, Product, View};
 
 pub(crate) fn evaluate(id: &ObjectId, view: &View<'_>) -> Outcome {
+    let mut outcome = judge(id, view);
+    if let (Product::Status(status), Some(object)) = (&mut outcome.product, view.object(id)) {
+        unreadable::overlay(status, object);
+    }
+    outcome
+}
+
+fn judge(id: &ObjectId, view: &View<'_>) -> Outcome {
     match id.kind {
         Kind::GatewayClass => gateway::of_class(id, view),
         Kind::Gateway => gateway::of_gateway(id, view),

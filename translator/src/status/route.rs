@@ -23,6 +23,10 @@ pub(super) fn of_route(id: &ObjectId, view: &View<'_>) -> Outcome {
     for parent in parents {
         let refused = problems.iter().find(|problem| problem.condition == "Accepted");
         let accepted = match (&parent.refusal, refused) {
+            // Said already by who could not read it.
+            (Some(refusal), _) if object.unread().is_some() => {
+                Condition::no("Accepted", refusal.reason, refusal.message.clone())
+            }
             (Some(refusal), _) => {
                 let found = Diagnostic::error(
                     super::code(refusal.reason),

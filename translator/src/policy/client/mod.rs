@@ -41,6 +41,9 @@ pub(crate) fn spec_for<'a>(listeners: &[&PlannedListener], view: &View<'a>) -> O
 pub(crate) fn problems(policy: &ObjectId, view: &View<'_>) -> Vec<Problem> {
     let Some(spec) = view.spec::<ClientTrafficPolicySpec>(policy) else { return Vec::new() };
     let base = FieldPath::spec();
+    if let Some(refusal) = view.object(policy).and_then(|object| object.unread()) {
+        return vec![Problem::wrong(base, refusal.message.clone())];
+    }
     let mut found = Vec::new();
     if spec.http3.is_some() {
         let message = "listeners are TCP only: HTTP/3 is not served";

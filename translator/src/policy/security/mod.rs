@@ -13,13 +13,13 @@ mod jwt;
 pub(crate) mod network;
 mod oidc;
 
+use kinds::ObjectId;
 use kinds::envoy_gateway::SecurityPolicySpec;
-use kinds::{FieldPath, ObjectId};
 use xds_api::google::protobuf::Any;
 
 use network::Connections;
 
-use super::Problem;
+use super::{Problem, merge};
 pub(super) use authorization::cidr;
 
 use super::extension::{Upstream, Written};
@@ -67,7 +67,7 @@ pub(crate) fn problems(policy: &ObjectId, view: &View<'_>) -> Vec<Problem> {
 fn render(chain: &Chain, view: &View<'_>) -> Security {
     let mut security = Security::default();
     let Some(policy) = Policy::read(chain, view) else {
-        security.problems.push(Problem::wrong(FieldPath::spec(), "the policies cannot be merged"));
+        security.problems.push(merge::problem(chain, view));
         return security;
     };
     security.connections = Connections::of(&policy.spec);

@@ -69,7 +69,7 @@ fn render(chain: &Chain, view: &View<'_>) -> Traffic {
         return made;
     }
     let Some(policy) = Policy::read(chain, view) else {
-        made.problems.push(Problem::wrong(FieldPath::spec(), "the policies cannot be merged"));
+        made.problems.push(merge::problem(chain, view));
         return made;
     };
     made.problems.extend(unsupported(&policy.spec));
