@@ -40,27 +40,36 @@ fn rights() -> String {
 }
 
 struct Control {
-    _child: Child,
+    child: Child,
     _state: tempfile::TempDir,
 }
 
-async fn serve(kubeconfig: &Path) -> Control {
-    let (xds, admin) = (free_port(), free_port());
-    let state = tempfile::tempdir().unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_chancery"))
-        .args(["serve", "--kubernetes", "--run-envoys", "--envoy-xds", &format!("localhost:{xds}")])
-        .args(["--ratelimit-service", "limits.example:8081"])
-        .args(["--xds", &format!("127.0.0.1:{xds}"), "--admin", &format!("127.0.0.1:{admin}")])
-        .arg("--state-dir")
-        .arg(state.path())
-        .env("KUBECONFIG", kubeconfig)
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let ready = || async { HttpClient::new(admin).get("/readyz").await.ok().filter(|reply| reply.status == 200) };
-    eventually("the control plane is ready", SOON, ready).await;
-    Control { _child: child, _state: state }
+impl Control {
+    async fn start(kubeconfig: &Path, xds: u16, options: &[&str]) -> Self {
+        let admin = free_port();
+        let state = tempfile::tempdir().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_chancery"))
+            .args(["serve", "--kubernetes", "--run-envoys", "--envoy-xds", &format!("localhost:{xds}")])
+            .args(["--ratelimit-service", "limits.example:8081"])
+            .args(["--xds", &format!("127.0.0.1:{xds}"), "--admin", &format!("127.0.0.1:{admin}")])
+            .args(options)
+            .arg("--state-dir")
+            .arg(state.path())
+            .env("KUBECONFIG", kubeconfig)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let ready = || async { HttpClient::new(admin).get("/readyz").await.ok().filter(|reply| reply.status == 200) };
+        eventually("the control plane is ready", SOON, ready).await;
+        Self { child, _state: state }
+    }
+
+    /// Ends it, and starts another in its place: every Envoy has to connect anew.
+    async fn replaced(mut self, kubeconfig: &Path, xds: u16, options: &[&str]) -> Self {
+        self.child.kill().await.unwrap();
+        Self::start(kubeconfig, xds, options).await
+    }
 }
 
 async fn json(api: &KubeApi, args: &[&str]) -> Option<Value> {
@@ -71,19 +80,27 @@ async fn json(api: &KubeApi, args: &[&str]) -> Option<Value> {
 /// The bootstrap that a pod would find, with its files in a directory of the test's.
 async fn bootstrap(api: &KubeApi, name: &str, directory: &Path) -> String {
     let config = json(api, &["-n", "shop", "get", "configmap", name]).await.unwrap();
-    let secret = json(api, &["-n", "shop", "get", "secret", name]).await.unwrap();
     let home = directory.to_str().unwrap();
     let here = |text: &str| text.replace("/etc/envoy-identity", home).replace("/etc/envoy", home);
-    for (file, text) in secret["data"].as_object().unwrap() {
-        let decoded = base64(text.as_str().unwrap());
-        std::fs::write(directory.join(file), decoded).unwrap();
-    }
+    mount(&json(api, &["-n", "shop", "get", "secret", name]).await.unwrap(), directory);
     for (file, text) in config["data"].as_object().unwrap() {
         std::fs::write(directory.join(file), here(text.as_str().unwrap())).unwrap();
     }
     let text = std::fs::read_to_string(directory.join("bootstrap.yaml")).unwrap();
     // Pods have addresses of their own; here the fixed ports would be in the way of other tests.
     text.replace("19000", "{admin}").replace("19001", &free_port().to_string())
+}
+
+/// Puts what a Secret holds into a directory, as a kubelet does where a pod mounts it.
+fn mount(secret: &Value, directory: &Path) {
+    for (file, text) in secret["data"].as_object().unwrap() {
+        let (beside, path) = (directory.join(format!(".{file}")), directory.join(file));
+        let content = base64(text.as_str().unwrap());
+        if std::fs::read(&path).ok().as_ref() != Some(&content) {
+            std::fs::write(&beside, content).unwrap();
+            std::fs::rename(beside, path).unwrap();
+        }
+    }
 }
 
 fn base64(text: &str) -> Vec<u8> {
@@ -127,7 +144,7 @@ async fn a_gateway_gets_envoys_of_its_own() {
     api.kubectl(&["create", "namespace", "shop"]).await.unwrap();
     // With the rights of the chart and no others.
     api.apply(&rights()).await.unwrap();
-    let _control = serve(&api.restricted().unwrap()).await;
+    let _control = Control::start(&api.restricted().unwrap(), free_port(), &[]).await;
     let port = free_port();
     api.apply(&manifests(port)).await.unwrap();
 
@@ -203,4 +220,67 @@ async fn a_gateway_gets_envoys_of_its_own() {
         let gone = || async { json(&api, &["-n", "shop", "get", kind, "web-chancery"]).await.is_none().then_some(()) };
         eventually(&format!("the {kind} is gone"), SOON, gone).await;
     }
+}
+
+/// The authorities that a Gateway's Envoys are to trust, oldest first.
+async fn trusted(api: &KubeApi) -> Vec<String> {
+    let Some(secret) = json(api, &["-n", "shop", "get", "secret", "web-chancery"]).await else { return Vec::new() };
+    let text = String::from_utf8(base64(secret["data"]["ca.crt"].as_str().unwrap())).unwrap();
+    text.split_inclusive("-----END CERTIFICATE-----\n").map(str::to_owned).collect()
+}
+
+/// With certificates of seconds in the place of months: the authority is replaced under an Envoy that goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authority_is_renewed_by_itself() {
+    const LIFETIMES: [&str; 4] = ["--envoy-certificates-last", "12s", "--envoy-authority-lasts", "48s"];
+    let Some(api) = KubeApi::start(&[]).await.unwrap() else { return };
+    api.apply_crds(&definitions()).await.unwrap();
+    api.kubectl(&["create", "namespace", "shop"]).await.unwrap();
+    api.apply(&rights()).await.unwrap();
+    let (kubeconfig, xds, port) = (api.restricted().unwrap(), free_port(), free_port());
+    let control = Control::start(&kubeconfig, xds, &LIFETIMES).await;
+    api.apply(&manifests(port)).await.unwrap();
+    let first = eventually("an authority", SOON, || async { Some(trusted(&api).await).filter(|all| all.len() == 1) });
+    let first = first.await.remove(0);
+    // What it mounts comes before it.
+    let made = || async { json(&api, &["-n", "shop", "get", "deployment", "web-chancery"]).await };
+    eventually("the Deployment", SOON, made).await;
+
+    let directory = tempfile::tempdir().unwrap();
+    let text = bootstrap(&api, "web-chancery", directory.path()).await;
+    let envoy = Envoy::launch(&text).unwrap();
+    let answers = |status: u16| async move {
+        let ask = || async move { HttpClient::new(port).get("/").await.ok().filter(|reply| reply.status == status) };
+        eventually(&format!("the Gateway answers {status}"), SOON, ask).await;
+    };
+    answers(302).await;
+    // Without a pod there is nobody else to carry the Secret to where Envoy finds it.
+    let carried = async {
+        loop {
+            if let Some(secret) = json(&api, &["-n", "shop", "get", "secret", "web-chancery"]).await {
+                mount(&secret, directory.path());
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    let renewed = async {
+        // The successor is trusted beside it.
+        let both = || async { Some(trusted(&api).await).filter(|all| all.len() == 2 && all[0] == first) };
+        let second = eventually("both authorities are trusted", SOON * 2, both).await.remove(1);
+        let control = control.replaced(&kubeconfig, xds, &LIFETIMES).await;
+        api.apply(&manifests(port).replace("hostname: elsewhere.example", "statusCode: 301")).await.unwrap();
+        answers(301).await;
+        // And then the old one is gone.
+        let alone = || async { Some(trusted(&api).await).filter(|all| !all.contains(&first)) };
+        let left = eventually("the old authority is gone", SOON * 2, alone).await;
+        assert_eq!(left.first(), Some(&second));
+        let _control = control.replaced(&kubeconfig, xds, &LIFETIMES).await;
+        api.apply(&manifests(port)).await.unwrap();
+        answers(302).await;
+    };
+    tokio::select! {
+        () = carried => {}
+        () = renewed => {}
+    }
+    assert!(envoy.stat("control_plane.connected_state").await == 1);
 }

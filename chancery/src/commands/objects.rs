@@ -76,12 +76,13 @@ impl Objects {
         if !self.cluster.kubernetes {
             return Source::Files(self.paths.clone());
         }
-        Source::Kubernetes(serve::Cluster {
+        let cluster = serve::Cluster {
             scope: self.cluster.scope(),
             controllers: self.cluster.controller_name.clone(),
             lease: (!replica.read_only).then(|| replica.lease()),
             envoys,
-        })
+        };
+        Source::Kubernetes(cluster.into())
     }
 
     /// Files are read whosever class they name: nobody else reads them.

@@ -152,7 +152,7 @@ pub(crate) struct Addresses {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     super::start_logging();
     let stock = matches!(args.limits.service(), LimitService::Stock(_));
-    let envoys = args.envoys.settings(stock);
+    let envoys = args.envoys.settings(stock)?;
     let own = envoys.as_ref().is_some_and(|envoys| envoys.mutual_tls);
     let config = Config {
         source: args.objects.source(&args.replica, envoys),

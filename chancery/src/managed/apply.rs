@@ -93,8 +93,13 @@ impl Applier {
                 continue;
             };
             let whole = self.reconcile(&deployments, &mut memory).await;
-            wake = Instant::now() + if whole { ANYWAY } else { RETRY };
+            wake = Instant::now() + if whole { self.anyway() } else { RETRY };
         }
+    }
+
+    /// Certificates that last for less are looked at more often.
+    fn anyway(&self) -> Duration {
+        self.identities.as_ref().map_or(ANYWAY, |identities| ANYWAY.min(identities.look()))
     }
 
     /// True when everything is as it is wanted.

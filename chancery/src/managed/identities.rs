@@ -1,9 +1,11 @@
-//! The authority, kept in a Secret, and what is issued by it.
+//! The authorities, kept in a Secret, and what is issued by them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -13,52 +15,44 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::apply::MANAGER;
-use super::certificates::{self, Authority, LIMITS_IDENTITY, Pair};
+use super::authorities::Authorities;
+use super::certificates::{LIMITS_IDENTITY, Lifetimes, Pair};
 use super::observe::resource;
 
-/// The Secret of the authority, in our own namespace.
+/// The Secret of the authorities, in our own namespace.
 const AUTHORITY: &str = "chancery-authority";
 /// The Secret of the stock rate limit service, beside it.
 const LIMITS: &str = "chancery-ratelimit";
-/// How often the server's certificate is looked at.
-const LOOK: Duration = Duration::from_secs(6 * 3600);
 
+/// Cloning it is cheap: all clones are one.
 #[derive(Debug, Clone)]
-pub(crate) struct Identities {
-    authority: std::sync::Arc<Authority>,
+pub(crate) struct Identities(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Secrets of our own namespace.
+    secrets: Api<DynamicObject>,
+    namespace: String,
+    lifetimes: Lifetimes,
+    authorities: ArcSwap<Authorities>,
 }
 
 impl Identities {
-    /// Takes the authority that is there, or makes it. Of two replicas that make one at the same time, one wins.
-    pub(crate) async fn open(client: &Client, namespace: &str) -> anyhow::Result<Self> {
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(client.clone(), namespace, &resource("v1", "Secret", "secrets"));
-        loop {
-            if let Some(secret) = api.get_opt(AUTHORITY).await.context("the authority cannot be read")? {
-                let pair = pair_in(&secret.data["data"]).context("the Secret of the authority is not one")?;
-                return Ok(Self { authority: Authority::load(&pair)?.into() });
-            }
-            let pair = certificates::new_authority(OffsetDateTime::now_utc())?;
-            let secret: DynamicObject = serde_json::from_value(json!({
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": AUTHORITY, "namespace": namespace},
-                "type": "kubernetes.io/tls",
-                "data": {"tls.crt": BASE64.encode(&pair.certificate), "tls.key": BASE64.encode(&pair.key)},
-            }))?;
-            match api.create(&PostParams::default(), &secret).await {
-                Ok(_) => tracing::info!(namespace, name = AUTHORITY, "a new authority for Envoys"),
-                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-                Err(error) => return Err(error).context("the authority cannot be stored"),
-            }
-        }
+    /// Takes the authorities that are there, or makes one.
+    pub(crate) async fn open(client: &Client, namespace: &str, lifetimes: Lifetimes) -> anyhow::Result<Self> {
+        let secrets = Api::namespaced_with(client.clone(), namespace, &resource("v1", "Secret", "secrets"));
+        let authorities = ArcSwap::from_pointee(settle(&secrets, lifetimes).await?);
+        Ok(Self(Arc::new(Inner { secrets, namespace: namespace.to_owned(), lifetimes, authorities })))
+    }
+
+    /// How often it is to be looked at what is due.
+    pub(super) fn look(&self) -> Duration {
+        self.0.lifetimes.look()
     }
 
     /// Keeps the Secret of the stock rate limit service, in our own namespace.
-    async fn write_limits(&self, client: &Client, namespace: &str) -> anyhow::Result<()> {
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(client.clone(), namespace, &resource("v1", "Secret", "secrets"));
-        let there = api.get_opt(LIMITS).await?;
+    async fn write_limits(&self) -> anyhow::Result<()> {
+        let there = self.0.secrets.get_opt(LIMITS).await?;
         let there = there.as_ref().map(|secret| &secret.data["data"]);
         let data = self.data_for(LIMITS_IDENTITY, there, OffsetDateTime::now_utc())?;
         if there == Some(&data) {
@@ -67,65 +61,106 @@ impl Identities {
         let secret = json!({
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": LIMITS, "namespace": namespace},
+            "metadata": {"name": LIMITS, "namespace": self.0.namespace},
             "type": "kubernetes.io/tls",
             "data": data,
         });
-        api.patch(LIMITS, &PatchParams::apply(MANAGER).force(), &Patch::Apply(secret)).await?;
+        self.0.secrets.patch(LIMITS, &PatchParams::apply(MANAGER).force(), &Patch::Apply(secret)).await?;
         Ok(())
     }
 
-    /// What the Secret of a client holds: what is there, while that is good.
+    /// What the Secret of a client holds: what is there, while that is good, and whom it is to trust.
     pub(super) fn data_for(&self, name: &str, there: Option<&Value>, now: OffsetDateTime) -> anyhow::Result<Value> {
-        let good = there.filter(|data| {
-            let ours = text_in(data, "ca.crt").is_some_and(|authority| authority == self.authority.certificate);
-            let pair = pair_in(data);
-            ours && pair.is_some_and(|pair| certificates::still_good(&pair.certificate, name, now))
-        });
-        if let Some(data) = good {
-            return Ok(data.clone());
-        }
-        let pair = self.authority.client(name, now)?;
+        let authorities = self.0.authorities.load();
+        let good = there.and_then(pair_in).filter(|pair| authorities.vouch_for(&pair.certificate, name, now));
+        let pair = match good {
+            Some(pair) => pair,
+            None => authorities.issuing(now).context("there is no authority")?.client(name, now)?,
+        };
         Ok(json!({
             "tls.crt": BASE64.encode(&pair.certificate),
             "tls.key": BASE64.encode(&pair.key),
-            "ca.crt": BASE64.encode(&self.authority.certificate),
+            "ca.crt": BASE64.encode(authorities.trusted()),
         }))
     }
 
-    /// Writes the certificate of the xDS port for these names, where it is not good any more.
+    /// Writes the certificate of the xDS port for these names, and whom it trusts, where they are not good any more.
     pub(crate) fn write_server(&self, files: &ServerFiles, names: &[&str]) -> anyhow::Result<()> {
+        let authorities = self.0.authorities.load();
         let now = OffsetDateTime::now_utc();
+        let put = |path: &Path, text: &str| {
+            write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+        };
         let there = std::fs::read_to_string(&files.certificate).unwrap_or_default();
-        let ours = std::fs::read_to_string(&files.client_ca).is_ok_and(|text| text == self.authority.certificate);
-        if ours && names.iter().all(|name| certificates::still_good(&there, name, now)) && files.key.exists() {
-            return Ok(());
+        if !(names.iter().all(|name| authorities.vouch_for(&there, name, now)) && files.key.exists()) {
+            let pair = authorities.issuing(now).context("there is no authority")?.server(names, now)?;
+            put(&files.key, &pair.key)?;
+            put(&files.certificate, &pair.certificate)?;
         }
-        let pair = self.authority.server(names, now)?;
-        for (path, text) in [
-            (&files.key, &pair.key),
-            (&files.certificate, &pair.certificate),
-            (&files.client_ca, &self.authority.certificate),
-        ] {
-            write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+        let trusted = authorities.trusted();
+        if !std::fs::read_to_string(&files.client_ca).is_ok_and(|text| text == trusted) {
+            put(&files.client_ca, &trusted)?;
         }
         Ok(())
     }
 
-    /// Renews the certificate of the xDS port in time, and that of the rate limit service where there is one, for ever.
-    pub(crate) async fn keep(self, files: ServerFiles, server_name: String, limits: Option<(Client, String)>) {
+    /// Renews in time, for ever: the authorities, the certificate of the xDS port, and that of the rate limit service where
+    /// there is one.
+    pub(crate) async fn keep(self, files: ServerFiles, server_name: String, limits: bool) {
         loop {
-            if let Some((client, namespace)) = &limits
-                && let Err(error) = self.write_limits(client, namespace).await
-            {
+            if limits && let Err(error) = self.write_limits().await {
                 tracing::warn!(%error, "the certificate of the rate limit service cannot be written");
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(self.look()).await;
+            match settle(&self.0.secrets, self.0.lifetimes).await {
+                Ok(authorities) => self.0.authorities.store(authorities.into()),
+                Err(error) => tracing::warn!(%error, "the authority of Envoys cannot be looked at"),
+            }
             if let Err(error) = self.write_server(&files, &[&server_name]) {
                 tracing::warn!(%error, "the certificate of the xDS port is not renewed");
             }
         }
     }
+}
+
+/// The authorities as they should be: those of the Secret, which is written where it is time. Of two replicas that write it
+/// at the same time, one wins.
+async fn settle(secrets: &Api<DynamicObject>, lifetimes: Lifetimes) -> anyhow::Result<Authorities> {
+    loop {
+        let now = OffsetDateTime::now_utc();
+        let there = secrets.get_opt(AUTHORITY).await.context("the authority cannot be read")?;
+        let written = match there {
+            Some(secret) => {
+                let pair = pair_in(&secret.data["data"]).context("the Secret of the authority is not one")?;
+                let authorities = Authorities::load(&pair, lifetimes).context("the Secret of the authority")?;
+                let Some(next) = authorities.renewed(now)? else { return Ok(authorities) };
+                let version = secret.metadata.resource_version;
+                let patch = json!({"metadata": {"resourceVersion": version}, "data": data_of(&next)});
+                secrets.patch(AUTHORITY, &PatchParams::default(), &Patch::Merge(patch)).await
+            }
+            None => {
+                let secret = json!({
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"name": AUTHORITY},
+                    "type": "kubernetes.io/tls",
+                    "data": data_of(&Authorities::first(now, lifetimes)?),
+                });
+                secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await
+            }
+        };
+        match written {
+            Ok(_) => tracing::info!(name = AUTHORITY, "the authority of Envoys is renewed"),
+            // Somebody else was first.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(error).context("the authority cannot be stored"),
+        }
+    }
+}
+
+fn data_of(authorities: &Authorities) -> Value {
+    let Pair { certificate, key } = authorities.kept();
+    json!({"tls.crt": BASE64.encode(certificate), "tls.key": BASE64.encode(key)})
 }
 
 /// Where the xDS port finds its certificate.

@@ -9,6 +9,7 @@
 //! [`objects`] is pure: the same Gateway gives the same objects, and what was applied before is not applied again.
 
 pub(crate) mod apply;
+mod authorities;
 mod bootstrap;
 pub(crate) mod certificates;
 pub(crate) mod identities;
@@ -27,6 +28,7 @@ use serde_json::{Value, json};
 use translator::{Deployment, Parameters};
 use xxhash_rust::xxh3::xxh3_64;
 
+use certificates::Lifetimes;
 use names::{GATEWAY_CLASS_NAME, GATEWAY_NAME, MANAGED_BY};
 use patch::Patch;
 use provider::Provider;
@@ -39,6 +41,8 @@ pub(crate) struct Settings {
     /// Where Envoys find the control plane: HOST:PORT.
     pub xds: String,
     pub mutual_tls: bool,
+    /// Of what is issued for mutual TLS.
+    pub lifetimes: Lifetimes,
     /// A stock rate limit service needs a certificate, too.
     pub stock_limits: bool,
 }

@@ -23,7 +23,7 @@ pub(crate) struct Managed {
 }
 
 impl Managed {
-    /// Opens the authority where certificates are issued, and writes ours into a directory.
+    /// Opens the authorities where certificates are issued, and writes ours into a directory.
     pub(crate) async fn open(
         client: Client,
         namespace: Option<String>,
@@ -36,7 +36,7 @@ impl Managed {
             return Ok((Self { client, settings, instance, identities: None, _directory: None }, None));
         }
         let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-        let identities = Identities::open(&client, &namespace).await?;
+        let identities = Identities::open(&client, &namespace, settings.lifetimes).await?;
         let (directory, made): (PathBuf, _) = match directory {
             Some(directory) => (directory.to_owned(), None),
             None => {
@@ -53,8 +53,7 @@ impl Managed {
             client_ca: Some(files.client_ca.clone()),
         })
         .context("our own certificate")?;
-        let limits = settings.stock_limits.then(|| (client.clone(), namespace));
-        tokio::spawn(identities.clone().keep(files, server_name, limits));
+        tokio::spawn(identities.clone().keep(files, server_name, settings.stock_limits));
         let limits = AccessRule::new(LIMITS_IDENTITY, "");
         let access = Access::new(vec![limits]).with_gateways(IDENTITY_PREFIX);
         let options = ServerOptions { tls: Some(tls), access, ..ServerOptions::default() };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kinds::Kind;
 use translator::DeployedPort;
@@ -13,6 +14,7 @@ fn settings() -> Settings {
         image: "envoyproxy/envoy:distroless-v1.40.0".into(),
         xds: "chancery.chancery-system.svc.cluster.local:18000".into(),
         mutual_tls: true,
+        lifetimes: Lifetimes::new(Duration::from_secs(400), Duration::from_secs(100)).unwrap(),
         stock_limits: false,
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) enum Source {
     Files(Vec<PathBuf>),
-    Kubernetes(Cluster),
+    Kubernetes(Box<Cluster>),
 }
 
 /// How often changed snapshots are written to the state directory.
@@ -119,7 +119,7 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
         }
         Source::Kubernetes(cluster) => {
             let fleet = server.fleet();
-            let (audience, leading) = cluster::start(cluster, &view, &snapshots, fleet, envoys, batches, over).await?;
+            let (audience, leading) = cluster::start(*cluster, &view, &snapshots, fleet, envoys, batches, over).await?;
             reporting = Some(leading);
             Some(audience)
         }
