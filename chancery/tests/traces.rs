@@ -106,6 +106,49 @@ async fn a_change_is_traced_to_its_acknowledgement() {
     tokio::join!(traced("delta"), traced("sotw"));
 }
 
+/// `chancery run`: the control plane and its Envoy in one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_on_one_machine_is_traced_too() {
+    let (collector, address) = Collector::start().await;
+    let (one, two) = (Echo::start("one").await.unwrap(), Echo::start("two").await.unwrap());
+    let port = free_port();
+    let directory = tempfile::tempdir().unwrap();
+    let write = |upstream: u16| {
+        let text = include_str!("bootstraps.yaml");
+        let text = text.replace("PORT", &port.to_string()).replace("UPSTREAM", &upstream.to_string());
+        std::fs::write(directory.path().join("all.yaml"), text).unwrap();
+    };
+    write(one.port);
+    let local = || format!("127.0.0.1:{}", free_port());
+    let mut gateway = tokio::process::Command::new(env!("CARGO_BIN_EXE_chancery"))
+        .arg("run")
+        .arg(directory.path())
+        .arg("--envoy")
+        .arg(testkit::envoy_binary().unwrap())
+        .args(["--gateway", "default/web", "--otlp-endpoint", &address, "--xds", &local(), "--admin", &local()])
+        .args(["--ratelimit", &local(), "--envoy-admin", &local()])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let becomes = |name: &'static str| {
+        eventually("the edit is served", Duration::from_secs(20), move || async move {
+            HttpClient::new(port).get("/").await.ok().filter(|reply| reply.json()["name"] == name)
+        })
+    };
+    becomes("one").await;
+    let before = now();
+    write(two.port);
+    becomes("two").await;
+    let arrived = || async { collector.trace_since(before) };
+    let trace = eventually("the trace arrives", Duration::from_secs(30), arrived).await;
+    let delivered = trace.iter().find(|span| span.name == "deliver").unwrap();
+    assert_eq!(attribute(delivered, "chancery.envoys"), Some(Value::IntValue(1)));
+    // It ends its Envoy only when it is asked to end.
+    let pid = gateway.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").arg(pid).status().unwrap().success());
+    assert!(gateway.wait().await.unwrap().success());
+}
+
 #[tokio::test]
 async fn a_collector_that_is_not_there_holds_up_nothing() {
     let one = Echo::start("one").await.unwrap();

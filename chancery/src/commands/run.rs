@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::Manifests;
 use super::bootstrap::{self, Protocol, Transport};
-use super::serve::{Addresses, Limits, Security};
+use super::serve::{Addresses, Limits, Security, Traces};
 use crate::serve::{Config, Source, asked_to_end, serve};
 
 /// Serve manifests and run an Envoy for them: the whole gateway on one machine
@@ -25,6 +25,8 @@ pub(crate) struct Args {
     security: Security,
     #[command(flatten)]
     transport: Transport,
+    #[command(flatten)]
+    traces: Traces,
     /// The Gateway to run; needed when the manifests hold several
     #[arg(long, value_name = "NAMESPACE/NAME", env = "CHANCERY_GATEWAY")]
     gateway: Option<String>,
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         options: args.security.options(args.addresses.xds, false)?,
         state_dir: None,
         bootstrap_clusters: Vec::new(),
-        traces: None,
+        traces: args.traces.otlp_endpoint.clone(),
     };
     let envoy = args.envoy.clone().unwrap_or_else(|| PathBuf::from("envoy"));
     let result = super::runtime()?.block_on(async {

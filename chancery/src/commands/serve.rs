@@ -26,16 +26,24 @@ pub(crate) struct Args {
     pub security: Security,
     #[command(flatten)]
     pub envoys: Envoys,
-    /// Keep the last good snapshot of each Gateway and the counters of limits here, and go on with them after a restart
+    /// Keep the last good snapshot of each Gateway and the counters of limits here: counters go on after a restart, and
+    /// the snapshot is served where manifests or cluster cannot be read, or have errors
     #[arg(long, value_name = "DIR", env = "CHANCERY_STATE_DIR")]
     state_dir: Option<PathBuf>,
     /// Clusters that Envoys have from bootstraps of your own: patches may name them. Whatever names a cluster that is
     /// neither here nor published is held back
     #[arg(long, value_name = "NAME", env = "CHANCERY_BOOTSTRAP_CLUSTERS", value_delimiter = ',')]
     bootstrap_clusters: Vec<String>,
+    #[command(flatten)]
+    traces: Traces,
+}
+
+/// Where it is told what became of changes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Traces {
     /// A collector for traces of changes, from the edit to the last acknowledgement: OTLP over gRPC, in plain text
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    otlp_endpoint: Option<String>,
+    pub otlp_endpoint: Option<String>,
 }
 
 /// Who counts what limits are about.
@@ -163,7 +171,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         options: args.security.options(args.addresses.xds, own)?,
         state_dir: args.state_dir.clone(),
         bootstrap_clusters: args.bootstrap_clusters.clone(),
-        traces: args.otlp_endpoint.clone(),
+        traces: args.traces.otlp_endpoint.clone(),
     };
     super::runtime()?.block_on(serve(config, asked_to_end()))?;
     Ok(ExitCode::SUCCESS)

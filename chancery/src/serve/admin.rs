@@ -46,6 +46,8 @@ pub(crate) fn pages(state: State) -> Router {
 async fn ready(Extract(state): Extract<State>) -> (StatusCode, &'static str) {
     if state.snapshots.is_ready() {
         (StatusCode::OK, "ready\n")
+    } else if state.snapshots.has_fallen_back() {
+        (StatusCode::OK, "ready: what was saved is served, for the source is not read yet\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the first full load has not ended\n")
     }

@@ -59,6 +59,9 @@ pub(crate) enum Source {
 
 /// How often changed snapshots are written to the state directory.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How long the source may take to be read, until what was saved is served in its stead: it may be older than what Envoys
+/// have.
+const FIRST_LOAD: Duration = Duration::from_secs(10);
 /// The static clusters of our own bootstraps.
 const BOOTSTRAP_CLUSTERS: [&str; 2] = ["chancery", "chancery-admin"];
 const HAND_OVER: Duration = Duration::from_secs(2);
@@ -80,6 +83,9 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
         }
         None => None,
     };
+    if !snapshots.restored().is_empty() {
+        tokio::spawn(fall_back(snapshots.clone()));
+    }
     let (envoys, options) = match &config.source {
         Source::Kubernetes(cluster) => open_envoys(cluster, config.state_dir.as_deref(), config.options).await?,
         Source::Files(_) => (None, config.options),
@@ -152,6 +158,13 @@ pub(crate) async fn serve(config: Config, shutdown: impl Future<Output = ()> + S
     }
     admin.abort();
     Ok(())
+}
+
+async fn fall_back(snapshots: Snapshots) {
+    tokio::time::sleep(FIRST_LOAD).await;
+    if snapshots.fall_back() {
+        tracing::warn!("the source is not read yet: the last good snapshot is served until it is");
+    }
 }
 
 /// Where Envoys have certificates of ours, they open the xDS port, and nothing else does.

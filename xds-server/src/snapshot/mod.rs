@@ -67,6 +67,8 @@ pub struct Snapshots(Arc<Inner>);
 struct Inner {
     apart: Apart,
     ready: AtomicBool,
+    /// What was restored is served, since nothing newer is to be had.
+    fallen_back: AtomicBool,
     groups: RwLock<FxHashMap<GroupKey, Arc<Group>>>,
     /// Counts rejections, for whoever waits for them.
     rejections: watch::Sender<u64>,
@@ -74,8 +76,8 @@ struct Inner {
 
 impl Default for Inner {
     fn default() -> Self {
-        let (groups, apart) = Default::default();
-        Self { apart, ready: AtomicBool::new(false), groups, rejections: watch::Sender::new(0) }
+        let (groups, apart, ready, fallen_back) = Default::default();
+        Self { apart, ready, fallen_back, groups, rejections: watch::Sender::new(0) }
     }
 }
 
@@ -116,9 +118,25 @@ impl Snapshots {
         self.0.ready.load(Ordering::Acquire)
     }
 
-    /// Whether streams of a group are answered: after the first full load, or with what was restored from before.
+    /// The source has not been read, and is not waited for any longer: groups that were restored are answered with that.
+    ///
+    /// Not before: what was restored may be older than what Envoys have, and the source newer than both. True when there is
+    /// something to be served.
+    pub fn fall_back(&self) -> bool {
+        let any = !self.is_ready() && !self.restored().is_empty();
+        self.0.fallen_back.fetch_or(any, Ordering::AcqRel);
+        any
+    }
+
+    #[must_use]
+    pub fn has_fallen_back(&self) -> bool {
+        self.0.fallen_back.load(Ordering::Acquire) && !self.is_ready()
+    }
+
+    /// Whether streams of a group are answered: after the first full load, or with what was restored in its stead.
     pub(crate) fn may_serve(&self, group: &GroupKey) -> bool {
-        self.is_ready() || self.0.groups.read().get(group).is_some_and(|group| group.is_restored())
+        let restored = || self.0.groups.read().get(group).is_some_and(|group| group.is_restored());
+        self.is_ready() || self.has_fallen_back() && restored()
     }
 
     /// Puts back what a group had when it was saved. Returns the count of its changes.

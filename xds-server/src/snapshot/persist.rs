@@ -46,7 +46,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Opens a directory, makes it where there is none, and restores what is in it. Restored groups are served at once.
+    /// Opens a directory, makes it where there is none, and restores what is in it, for [`Snapshots::fall_back`].
     ///
     /// # Errors
     /// When the directory cannot be made or listed. A file that does not load is left out, with a warning.
@@ -179,6 +179,8 @@ mod tests {
         let after = Snapshots::new();
         Keeper::open(after.clone(), &state).unwrap();
         assert_eq!(after.resources(&key), [cluster("2")]);
+        assert!(!after.may_serve(&key), "there may be something newer");
+        assert!(after.fall_back());
         assert!(after.may_serve(&key) && !after.may_serve(&GroupKey::new("default/other")));
         assert!(!after.is_ready());
     }
@@ -196,7 +198,7 @@ mod tests {
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         let damaged = Snapshots::new();
         Keeper::open(damaged.clone(), directory.path()).unwrap();
-        assert!(!damaged.may_serve(&key));
+        assert!(!damaged.fall_back() && !damaged.may_serve(&key));
         snapshots.remove_group(&key);
         keeper.save_changed().unwrap();
         assert!(files(directory.path()).is_empty());
