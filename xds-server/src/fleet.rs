@@ -1,6 +1,7 @@
 //! Who is connected, what each was sent, and what each made of it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +19,7 @@ pub struct Client {
     pub node: String,
     pub version: String,
     pub locality: String,
-    pub address: String,
+    pub address: SocketAddr,
     /// `delta` or `sotw`.
     pub variant: &'static str,
     pub connected: SystemTime,

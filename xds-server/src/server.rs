@@ -1,29 +1,31 @@
 //! Sockets and tasks: accepting connections, serving streams on them, and ending in good order.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::{Future, Ready, poll_fn, ready};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::codegen::Service as _;
 use xds_api::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 
 use crate::access::identities;
 use crate::csds::ClientStatus;
+use crate::wire::alarm::Alarms;
 use crate::wire::body::{Discovery, trailers};
 use crate::wire::methods;
 use crate::{Access, Error, Fleet, Metrics, Snapshots, Tls};
@@ -75,13 +77,20 @@ pub(crate) struct Shared {
     pub metrics: Metrics,
     draining: AtomicBool,
     streams: AtomicUsize,
+    /// Streams that have not said yet who they are.
+    pub strangers: Alarms,
     status: ClientStatusDiscoveryServiceServer<ClientStatus>,
 }
 
 impl Shared {
-    /// Whether streams are to go elsewhere; each is woken through its group when that begins.
+    /// Whether streams are to go elsewhere; each is woken when that begins.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    fn wake_streams(&self) {
+        self.strangers.ring();
+        self.snapshots.wake_streams();
     }
 }
 
@@ -99,15 +108,15 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
-type ResponseBody = UnsyncBoxBody<Bytes, tonic::Status>;
+type Answer = Result<Response<ResponseBody>, Infallible>;
 
 impl Server {
     #[must_use]
     pub fn new(snapshots: Snapshots, options: ServerOptions) -> Self {
         let fleet = Fleet::default();
         let status = ClientStatusDiscoveryServiceServer::new(ClientStatus { fleet: fleet.clone() });
-        let (metrics, draining, streams) = Default::default();
-        Self { shared: Arc::new(Shared { snapshots, fleet, options, metrics, draining, streams, status }) }
+        let (metrics, draining, streams, strangers) = Default::default();
+        Self { shared: Arc::new(Shared { snapshots, fleet, options, metrics, draining, streams, strangers, status }) }
     }
 
     #[must_use]
@@ -122,16 +131,24 @@ impl Server {
 
     /// Serves until `shutdown` ends; then streams are told to go elsewhere.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
-        let (draining, drain) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut look_at_files = tokio::time::interval(Duration::from_secs(1));
+        let age = self.shared.options.max_stream_age / LOOKS_AT_AGES;
+        let mut look_at_ages = tokio::time::interval(age.max(Duration::from_millis(1)));
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((socket, peer)) => {
-                        connections.spawn(connection(self.shared.clone(), socket, peer, drain.clone()));
+                    Ok((socket, address)) => {
+                        prepare(&socket);
+                        let shared = self.shared.clone();
+                        // Each way a task of its own: an idle connection pays for what it uses.
+                        if shared.options.tls.is_some() {
+                            connections.spawn(secured(shared, socket, address));
+                        } else {
+                            connections.spawn(connected(shared, socket, Peer { address, identities: Arc::from([]) }));
+                        }
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely: others may end meanwhile.
@@ -140,6 +157,8 @@ impl Server {
                     }
                 },
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                // No stream has a timer for its age: all look, now and then.
+                _ = look_at_ages.tick() => self.shared.wake_streams(),
                 _ = look_at_files.tick(), if self.shared.options.tls.is_some() => {
                     if let Some(tls) = &self.shared.options.tls {
                         tls.reload_if_changed();
@@ -149,8 +168,7 @@ impl Server {
         }
         drop(listener);
         self.shared.draining.store(true, Ordering::Release);
-        self.shared.snapshots.wake_streams();
-        draining.send_replace(true);
+        self.shared.wake_streams();
         let ended = self.streams_and_connections_end(&mut connections);
         if tokio::time::timeout(self.shared.options.drain, ended).await.is_err() {
             tracing::info!("connections that did not end in time are cut");
@@ -174,6 +192,14 @@ impl Server {
 /// How long the status of a stream that has ended may take onto the wire.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
+/// A peer that is gone, without its connection being closed, is found out after this and the probes.
+const SILENCE: Duration = Duration::from_secs(30);
+const PROBE: Duration = Duration::from_secs(5);
+const PROBES: u32 = 2;
+
+/// So much of its age, at most, a stream lives too long.
+const LOOKS_AT_AGES: u32 = 50;
+
 /// How many connections may wait to be accepted: a whole fleet comes at once when a server comes back, and whoever finds no
 /// place is cut off.
 const BACKLOG: u32 = 16 << 10;
@@ -189,23 +215,31 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn connection(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, drain: watch::Receiver<bool>) {
-    let _ = socket.set_nodelay(true);
-    // Each way in a box of its own: an idle connection pays for what it uses.
-    if shared.options.tls.is_some() {
-        Box::pin(secured(shared, socket, address, drain)).await;
-    } else {
-        Box::pin(connected(shared, socket, Peer { address, identities: Arc::from([]) }, drain)).await;
+/// Who is gone without a word is found out by the kernel: pings of HTTP/2 cost each connection a timer, and every message a
+/// look at it.
+fn prepare(socket: &TcpStream) {
+    let alive = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBE).with_retries(PROBES);
+    let socket = SockRef::from(socket);
+    let set = [socket.set_tcp_nodelay(true), socket.set_tcp_keepalive(&alive), {
+        // What was sent and is not acknowledged stops probes: the same patience for that.
+        #[cfg(target_os = "linux")]
+        let set = socket.set_tcp_user_timeout(Some(SILENCE + PROBE * PROBES));
+        #[cfg(not(target_os = "linux"))]
+        let set = Ok(());
+        set
+    }];
+    for error in set.into_iter().filter_map(Result::err) {
+        tracing::debug!(%error, "an option of a socket is not set");
     }
 }
 
-async fn secured(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, drain: watch::Receiver<bool>) {
+async fn secured(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr) {
     let Some(tls) = &shared.options.tls else { return };
     match tokio::time::timeout(shared.options.patience, tls.acceptor().accept(socket)).await {
         Ok(Ok(stream)) => {
             let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let identities = leaf.map_or_else(|| Arc::from([]), |leaf| identities(leaf));
-            Box::pin(connected(shared, stream, Peer { address, identities }, drain)).await;
+            Box::pin(connected(shared, stream, Peer { address, identities })).await;
         }
         Ok(Err(error)) => {
             shared.metrics.refused_connection();
@@ -215,20 +249,13 @@ async fn secured(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, dr
     }
 }
 
-async fn connected(
-    shared: Arc<Shared>,
-    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
-    drain: watch::Receiver<bool>,
-) {
+async fn connected(shared: Arc<Shared>, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
     let address = peer.address;
     let draining = shared.clone();
-    let service = service_fn(move |request| answer(shared.clone(), peer.clone(), request, drain.clone()));
+    let peer = Arc::new(peer);
+    let service = service_fn(move |request| answer(&shared, &peer, request));
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
         .max_concurrent_streams(100_000)
         .initial_stream_window_size(64 << 10)
         .initial_connection_window_size(1 << 20);
@@ -248,24 +275,24 @@ async fn connected(
     }
 }
 
-async fn answer(
-    shared: Arc<Shared>,
-    peer: Peer,
+/// Streams are answered at once. What a rare call needs is boxed: it would otherwise lie idle beside every stream.
+fn answer(
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
     request: Request<Incoming>,
-    drain: watch::Receiver<bool>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Either<Ready<Answer>, Pin<Box<dyn Future<Output = Answer> + Send>>> {
     let Some((variant, only)) = methods::lookup(request.uri().path()) else {
-        // Boxed: what a rare call needs would otherwise lie idle beside every stream.
-        return Ok(Box::pin(other(&shared, &peer, request)).await);
+        let (shared, peer) = (shared.clone(), peer.clone());
+        return Either::Right(Box::pin(async move { Ok(other(&shared, &peer, request).await) }));
     };
-    let Some(place) = Place::take(&shared) else {
-        return Ok(refuse(&shared, &Error::TooMuch("this server has all the streams it can serve".into())));
+    let Some(place) = Place::take(shared) else {
+        let error = Error::TooMuch("this server has all the streams it can serve".into());
+        return Either::Left(ready(Ok(refuse(shared, &error))));
     };
-    let body = Discovery::new(shared, peer, variant, only, request.into_body(), drain);
-    let body = Held { body, _place: place }.map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(body);
+    let stream = Discovery::new(shared.clone(), peer.clone(), variant, only, request.into_body());
+    let mut response = Response::new(ResponseBody::Stream { stream, _place: place });
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    Ok(response)
+    Either::Left(ready(Ok(response)))
 }
 
 /// Calls that are no discovery. The view of the fleet is for whoever may ask for every Gateway.
@@ -277,7 +304,7 @@ async fn other(shared: &Arc<Shared>, peer: &Peer, request: Request<Incoming>) ->
         return refuse(shared, &Error::Forbidden("the view of the fleet is not for this identity".into()));
     }
     match shared.status.clone().call(request).await {
-        Ok(response) => response.map(|body| body.boxed_unsync()),
+        Ok(response) => response.map(|body| ResponseBody::Other(body.boxed_unsync())),
         Err(never) => match never {},
     }
 }
@@ -285,7 +312,8 @@ async fn other(shared: &Arc<Shared>, peer: &Peer, request: Request<Incoming>) ->
 /// An answer that is nothing but a status.
 fn refuse(shared: &Shared, error: &Error) -> Response<ResponseBody> {
     shared.metrics.ended(error.grpc_code());
-    let mut response = Response::new(Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync());
+    let body = Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync();
+    let mut response = Response::new(ResponseBody::Other(body));
     *response.status_mut() = StatusCode::OK;
     *response.headers_mut() = trailers(Some(error));
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -311,20 +339,24 @@ impl Drop for Place {
     }
 }
 
-/// A stream that holds its place.
-struct Held {
-    body: Discovery,
-    _place: Place,
+/// What is answered: a stream, which holds its place, or the answer to a rare call.
+#[expect(clippy::large_enum_variant, reason = "nearly all are streams, and each would lie in a box of its own")]
+enum ResponseBody {
+    Stream { stream: Discovery, _place: Place },
+    Other(UnsyncBoxBody<Bytes, tonic::Status>),
 }
 
-impl http_body::Body for Held {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = tonic::Status;
 
     fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        std::pin::Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, tonic::Status>>> {
+        match self.get_mut() {
+            Self::Stream { stream, .. } => stream.poll_next(cx).map(|frame| frame.map(Ok)),
+            Self::Other(body) => Pin::new(body).poll_frame(cx),
+        }
     }
 }

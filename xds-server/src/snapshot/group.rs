@@ -7,13 +7,13 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use xds_api::{Resource, ResourceType};
 
 use super::links::{Apart, Key, Links, Published};
 use super::state::{Entry, TypeState};
 use super::{Change, GroupKey};
 use crate::protocol::Interned;
+use crate::wire::alarm::Alarms;
 
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -23,7 +23,10 @@ pub(crate) struct Group {
     writing: Mutex<Writing>,
     /// Names that may be used without being there.
     apart: Apart,
-    changed: watch::Sender<u64>,
+    /// How often it has changed.
+    changes: AtomicU64,
+    /// They ring at every change.
+    pub alarms: Alarms,
     /// The newest epoch of each type that an Envoy has acknowledged whole.
     proven: [AtomicU64; ResourceType::ALL.len()],
     /// Types of which something was ever rejected.
@@ -96,7 +99,8 @@ impl Group {
             states: ResourceType::ALL.map(empty),
             writing: Mutex::default(),
             apart,
-            changed: watch::Sender::new(0),
+            changes: AtomicU64::new(0),
+            alarms: Alarms::default(),
             proven: Default::default(),
             doubtful: Default::default(),
             interned: Mutex::default(),
@@ -108,12 +112,14 @@ impl Group {
         self.states[kind as usize].load_full()
     }
 
-    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
-    pub(crate) fn wake_streams(&self) {
-        self.changed.send_modify(|_| {});
+    /// States are there before anybody is told.
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.alarms.ring();
     }
 
     pub(crate) fn resources(&self) -> Vec<Resource> {
@@ -156,7 +162,7 @@ impl Group {
         let any = self.take(&mut writing, set, change.remove, now);
         drop(writing);
         if any {
-            self.changed.send_modify(|count| *count += 1);
+            self.changed();
         }
     }
 
@@ -279,7 +285,7 @@ impl Group {
             writing.quarantine.unproven.remove(&key);
         }
         drop(writing);
-        self.changed.send_modify(|count| *count += 1);
+        self.changed();
     }
 
     /// Sets a resource aside: the content that was last good takes its place, or nothing. True when it was there, and no
@@ -313,7 +319,7 @@ impl Group {
             self.advance(kind, Vec::new(), names, now, quarantine);
         }
         drop(writing);
-        self.changed.send_modify(|count| *count += 1);
+        self.changed();
         true
     }
 

@@ -143,7 +143,7 @@ impl Snapshots {
     fn restore(&self, key: &GroupKey, resources: Vec<Resource>) -> u64 {
         let group = self.group(key);
         group.restore(resources, SystemTime::now());
-        *group.watch().borrow()
+        group.changes()
     }
 
     /// The groups that were restored from disk, and not published since.
@@ -165,7 +165,7 @@ impl Snapshots {
     /// Every stream looks again, though nothing has changed.
     pub(crate) fn wake_streams(&self) {
         for group in self.groups() {
-            group.wake_streams();
+            group.alarms.ring();
         }
     }
 

@@ -81,7 +81,7 @@ impl Keeper {
     pub fn save_changed(&mut self) -> io::Result<usize> {
         let mut saved = 0;
         for group in self.snapshots.groups() {
-            let count = *group.watch().borrow();
+            let count = group.changes();
             if self.written.get(&group.key).copied().unwrap_or_default() == count {
                 continue;
             }

@@ -11,17 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use http_body::{Body, Frame};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
 use prost::Message;
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
-use tokio_stream::Stream as _;
-use tokio_stream::wrappers::WatchStream;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::alarm::Alarm;
+use super::alarm::{Alarm, Joined};
 use super::deframe::Deframer;
 use super::request::{DeltaRequest, Identity, SotwRequest};
 use crate::Error;
@@ -33,7 +30,7 @@ use xds_api::ResourceType;
 
 pub(crate) struct Discovery {
     shared: Arc<Shared>,
-    peer: Peer,
+    peer: Arc<Peer>,
     variant: Variant,
     only: Option<ResourceType>,
     incoming: Incoming,
@@ -42,11 +39,11 @@ pub(crate) struct Discovery {
     /// A tenth more or less than the others, so that not all go at once.
     max_age: Duration,
     running: Option<Running>,
-    /// Until the client has said who it is; then its group is woken when the server drains.
-    draining: Option<WatchStream<bool>>,
     wake_at: Option<Pin<Box<Sleep>>>,
     /// For changes, the end of the server, and time: a message of the client is none of these.
     alarm: Alarm,
+    /// With whom the alarm rings: its group, or strangers until the client has said who it is.
+    joined: Joined,
     ended: bool,
 }
 
@@ -54,7 +51,6 @@ pub(crate) struct Discovery {
 struct Running {
     stream: Stream,
     member: Member,
-    changes: WatchStream<u64>,
     /// Something was rejected, and the fleet is to know when that is over.
     rejected: bool,
     /// Counts this stream while it is open.
@@ -91,14 +87,15 @@ impl Drop for Running {
 impl Discovery {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        peer: Peer,
+        peer: Arc<Peer>,
         variant: Variant,
         only: Option<ResourceType>,
         incoming: Incoming,
-        draining: watch::Receiver<bool>,
     ) -> Self {
         let seed = xxh3_64(peer.address.to_string().as_bytes()) % 200;
         let max_age = shared.options.max_stream_age.mul_f64(0.9 + seed as f64 / 1000.0);
+        let alarm = Alarm::new();
+        let joined = shared.strangers.join(&alarm);
         Self {
             shared,
             max_age,
@@ -109,9 +106,9 @@ impl Discovery {
             deframer: Deframer::default(),
             started: Instant::now(),
             running: None,
-            draining: Some(WatchStream::from_changes(draining)),
             wake_at: None,
-            alarm: Alarm::new(),
+            alarm,
+            joined,
             ended: false,
         }
     }
@@ -141,7 +138,7 @@ impl Discovery {
                 Poll::Ready(None) => return Ok(true),
                 Poll::Ready(Some(Err(_))) => return Ok(true),
                 Poll::Ready(Some(Ok(frame))) => {
-                    let Some(data) = frame.data_ref() else { continue };
+                    let Ok(data) = frame.into_data() else { continue };
                     self.deframer.push(data);
                     while let Some(message) = self.deframer.next(self.limit())? {
                         self.take(message)?;
@@ -188,7 +185,7 @@ impl Discovery {
         }
         let group = self.shared.snapshots.group_of_stream(&key);
         let group = group.ok_or_else(|| Error::TooMuch("this server has all the Gateways it can serve".into()))?;
-        let changes = WatchStream::from_changes(group.watch());
+        self.joined = group.alarms.join(&self.alarm);
         let stream = Stream::new(self.variant, self.only, group, self.shared.options.max_names);
         let open = self.shared.metrics.streams(self.variant.name());
         open.inc();
@@ -197,17 +194,13 @@ impl Discovery {
             node: identity.id,
             version: identity.version,
             locality: identity.locality,
-            address: self.peer.address.to_string(),
+            address: self.peer.address,
             variant: self.variant.name(),
             connected: SystemTime::now(),
             last_acknowledgement: None,
             types: Default::default(),
         });
-        // What is new is polled a first time.
-        self.alarm = Alarm::new();
-        self.draining = None;
-        self.wake_at = None;
-        self.running = Some(Running { stream, member, changes, rejected: false, open });
+        self.running = Some(Running { stream, member, rejected: false, open });
         Ok(())
     }
 
@@ -239,32 +232,25 @@ impl Discovery {
         }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         let over = self.poll_requests(cx)?;
         if over {
             return Poll::Ready(Ok(None));
         }
-        let rang = self.alarm.rang(cx);
-        if rang.is_some() && self.shared.is_draining() {
+        if self.alarm.rang(cx) && self.shared.is_draining() {
             return Poll::Ready(Err(Error::Draining));
         }
         let elapsed = self.elapsed();
-        let end = if self.running.is_some() { self.max_age } else { self.shared.options.patience };
-        if elapsed >= end {
-            let error = if self.running.is_some() { Error::Draining } else { Error::NoNode };
-            return Poll::Ready(Err(error));
-        }
         let Some(running) = &mut self.running else {
-            if let (Some(waker), Some(draining)) = (&rang, &mut self.draining) {
-                while let Poll::Ready(Some(_)) = Pin::new(&mut *draining).poll_next(&mut Context::from_waker(waker)) {}
+            let patience = self.shared.options.patience;
+            if elapsed >= patience {
+                return Poll::Ready(Err(Error::NoNode));
             }
-            self.wake(end, cx);
+            self.wake(Some(patience), cx);
             return Poll::Pending;
         };
-        if let Some(waker) = &rang {
-            // Only the newest state matters: any number of changes is one.
-            while let Poll::Ready(Some(_)) = Pin::new(&mut running.changes).poll_next(&mut Context::from_waker(waker)) {
-            }
+        if elapsed >= self.max_age {
+            return Poll::Ready(Err(Error::Draining));
         }
         if let Some((kind, frame)) = running.stream.next(elapsed) {
             let entry = running.stream.types().find(|entry| entry.kind == kind);
@@ -277,16 +263,19 @@ impl Discovery {
         if running.rejected {
             running.catch_up();
         }
-        let deadline = running.stream.deadline(elapsed).map_or(end, |deadline| deadline.min(end));
+        let deadline = running.stream.deadline(elapsed);
         self.wake(deadline, cx);
         Poll::Pending
     }
 
-    /// Asks to be polled at a time since the stream began, whatever happens before.
+    /// Asks to be polled at a time since the stream began, whatever happens before; or at none.
     ///
     /// A time lies ahead when it is asked for. So a timer that has gone off is moved by the next call, and polled then.
-    fn wake(&mut self, at: Duration, cx: &mut Context<'_>) {
-        let at = self.started + at;
+    fn wake(&mut self, at: Option<Duration>, cx: &mut Context<'_>) {
+        let Some(at) = at.map(|at| self.started + at) else {
+            self.wake_at = None;
+            return;
+        };
         let sleep = match &mut self.wake_at {
             Some(sleep) if sleep.deadline() == at => return,
             Some(sleep) => {
@@ -300,28 +289,23 @@ impl Discovery {
             cx.waker().wake_by_ref();
         }
     }
-}
 
-impl Body for Discovery {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = self.get_mut();
-        if this.ended {
+    /// The next frame of the response.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        if self.ended {
             return Poll::Ready(None);
         }
-        match this.poll_next(cx) {
+        match self.poll_message(cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(Some(frame))) => Poll::Ready(Some(Ok(Frame::data(frame)))),
+            Poll::Ready(Ok(Some(frame))) => Poll::Ready(Some(Frame::data(frame))),
             Poll::Ready(Ok(None)) => {
-                this.end(None);
-                Poll::Ready(Some(Ok(Frame::trailers(trailers(None)))))
+                self.end(None);
+                Poll::Ready(Some(Frame::trailers(trailers(None))))
             }
             Poll::Ready(Err(error)) => {
-                this.end(Some(&error));
-                tracing::debug!(peer = %this.peer.address, %error, "a stream ends");
-                Poll::Ready(Some(Ok(Frame::trailers(trailers(Some(&error))))))
+                self.end(Some(&error));
+                tracing::debug!(peer = %self.peer.address, %error, "a stream ends");
+                Poll::Ready(Some(Frame::trailers(trailers(Some(&error)))))
             }
         }
     }
