@@ -20,6 +20,7 @@ help:
 	@echo "make envoy   install Envoy $(ENVOY_VERSION) into .cache/"
 	@echo "make manifests    render deploy/manifests from the chart"
 	@echo "make away    an API server that is away for a minute under traffic, with figures; needs make kube-api"
+	@echo "make deployed   deploy/manifests in a whole cluster, for which KUBE_LAB names a program; skipped without it"
 	@echo "make conformance  the official Gateway API suite, against the cluster of KUBECONFIG"
 	@echo "make kube-api     build a Kubernetes API server for tests into .cache/ (some minutes, once); tests that need it are skipped without it"
 
@@ -85,6 +86,10 @@ test: envoy openai
 .PHONY: away
 away: envoy
 	CHANCERY_TEST_AWAY=$(or $(AWAY),60) cargo test -p chancery --test kubernetes away -- --nocapture
+
+.PHONY: deployed
+deployed: envoy
+	cargo test -p chancery --test deployed --test confined -- --nocapture
 
 lint:
 	@echo "== formatting and lints"

@@ -29,7 +29,7 @@ pub use graph::{Edge, Graph, Node, Role, Target, Verdict};
 pub use names::UNRESOLVED_CLUSTER;
 pub use options::{Address, CONTROLLER_NAME, LimitService, Options, PickerBodies, SYSTEM_ROOTS};
 pub use policy::coverage;
-pub use policy::limits::{LimitRule, MOST_BYTES as MOST_LIMIT_BYTES};
+pub use policy::limits::{LimitRule, MOST_BYTES as MOST_LIMIT_BYTES, no_limits};
 pub use status::{Condition, ListenerStatus, ParentStatus, Status};
 
 use engine::{Outcome, UnitId, View};

@@ -11,7 +11,7 @@ use ratelimit::{Options, RateLimiter, State};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use translator::MOST_LIMIT_BYTES;
+use translator::{MOST_LIMIT_BYTES, no_limits};
 use xds_api::ratelimit::config::ratelimit::v3::RateLimitConfig;
 use xds_api::{Resource, ResourceType};
 use xds_server::{GroupKey, Snapshots};
@@ -111,7 +111,9 @@ impl Told {
             );
             return;
         }
-        self.snapshots.replace(&group(), config.to_vec());
+        // A stock service is not ready before it has a configuration.
+        let silent = config.is_empty() && self.limiter.is_none();
+        self.snapshots.replace(&group(), if silent { vec![no_limits()] } else { config.to_vec() });
     }
 
     fn embedded(&self, config: &[Resource]) {

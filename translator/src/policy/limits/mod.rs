@@ -31,6 +31,7 @@ use xds_api::google::protobuf::Any;
 pub(crate) use orders::{Asked, Costed, Route, kept, orders};
 pub(crate) use quota::of_limiting;
 pub(crate) use rule::{Hits, Place, Rule};
+pub use service::no_limits;
 pub(crate) use service::{DOMAIN, evaluate as evaluate_domain, told};
 pub use service::{LimitRule, MOST_BYTES};
 

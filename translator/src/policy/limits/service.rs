@@ -41,10 +41,19 @@ pub(crate) fn evaluate(view: &View<'_>) -> Outcome {
         return Outcome::default();
     }
     let diagnostics = too_large(&rules, view).into_iter().collect();
-    let config =
-        RawConfig { name: DOMAIN.to_owned(), domain: DOMAIN.to_owned(), descriptors: rules.into_values().collect() };
-    let product = Product::Resource(Resource::encode(ResourceType::RateLimitConfig, DOMAIN, &config));
+    let product = Product::Resource(config(rules.into_values().collect()));
     Outcome { product, demands: Vec::new(), diagnostics }
+}
+
+fn config(descriptors: Vec<Bytes>) -> Resource {
+    let config = RawConfig { name: DOMAIN.to_owned(), domain: DOMAIN.to_owned(), descriptors };
+    Resource::encode(ResourceType::RateLimitConfig, DOMAIN, &config)
+}
+
+/// What says that there are no limits to a service that takes silence for not having heard of them yet.
+#[must_use]
+pub fn no_limits() -> Resource {
+    config(Vec::new())
 }
 
 /// The stock service takes no more in one message, and says nothing when there is more.
