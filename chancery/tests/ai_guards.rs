@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use testkit::model_gateway::{backend, gateway, route, rule};
-use testkit::{Echo, HttpClient, ModelGateway, free_port};
+use std::time::Duration;
+
+use testkit::model_gateway::{PROTOCOLS, Start, backend, gateway, route, rule};
+use testkit::{Echo, HttpClient, ModelGateway, eventually, free_port};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const KEYS: &str = "---
 apiVersion: v1
@@ -88,4 +92,46 @@ async fn basic_auth() {
     let spec = "  basicAuth: {users: {name: keys}}\n";
     // The password is `pw`.
     guard(security(GATEWAY, spec), &[("authorization", "Basic YWxpY2U6cHc=")], &[], 401).await;
+}
+
+/// The filters of guards are nothing before the first policy, and a request whose body is still coming by then has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_under_way_does_not_pass_the_first_guard() {
+    for protocol in PROTOCOLS {
+        let server = Echo::start("one").await.unwrap();
+        let port = free_port();
+        let open = gateway(port)
+            + &backend("one", server.port, "{name: OpenAI}", "")
+            + &route(&rule("small", "[{name: one}]"))
+            + KEYS;
+        let start = Start { bootstrap: protocol, ..Start::default() };
+        let gateway = ModelGateway::start_as(env!("CARGO_BIN_EXE_chancery"), port, &open, start).await.unwrap();
+        gateway.ready("small").await;
+        let body = "{\"model\":\"small\",\"messages\":[]}";
+        let (first, last) = body.split_at(8);
+        let mut slow = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+        slow.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
+        eventually("the request is under way", Duration::from_secs(20), || async {
+            let active = gateway.envoy.stat(&format!("http.http-{port}.downstream_rq_active")).await;
+            (active > 0).then_some(())
+        })
+        .await;
+        let spec = "  apiKeyAuth:
+    credentialRefs: [{name: keys}]
+    extractFrom: [{headers: [x-api-key]}]
+";
+        gateway.control.write("all.yaml", &(open + &security(GATEWAY, spec))).unwrap();
+        eventually("the policy is in force", Duration::from_secs(20), || async {
+            let reply = gateway.chat(body).await.ok()?;
+            (reply.status == 401).then_some(())
+        })
+        .await;
+        let served = server.served();
+        slow.write_all(last.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 12];
+        slow.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 403", "{protocol:?}");
+        assert_eq!(server.served(), served);
+    }
 }

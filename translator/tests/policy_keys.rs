@@ -93,11 +93,22 @@ fn bytes_grow_with_keys_and_routes_and_never_with_their_product() {
 fn a_policy_edit_touches_no_listener_and_only_the_routes_it_reaches() {
     let mut translator = Translator::new(Options::default());
     translator.apply(puts(&world(50, 1)));
-    let policy = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {name: one, \
-                  namespace: default}\nspec: {targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r7}], \
-                  faultInjection: {abort: {httpStatus: 418}}}\n";
-    let update = translator.apply(puts(policy));
-    let changed: Vec<_> = update.groups.into_values().flat_map(|group| group.set).collect();
-    assert_eq!(changed.len(), 1, "{changed:?}");
-    assert_eq!(changed[0].kind, ResourceType::RouteConfiguration);
+    let mut faults = |route: &str| {
+        let policy = format!(
+            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {{name: {route}, \
+             namespace: default}}\nspec: {{targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: \
+             {route}}}], faultInjection: {{abort: {{httpStatus: 418}}}}}}\n"
+        );
+        let update = translator.apply(puts(&policy));
+        let changed = update.groups.into_values().flat_map(|group| group.set);
+        changed.map(|resource| (resource.kind, resource.name.to_string())).collect::<Vec<_>>()
+    };
+    // The first brings the filter, which was nothing before.
+    let first = faults("r7");
+    assert_eq!(first.len(), 2, "{first:?}");
+    assert_eq!(first[0], (ResourceType::ExtensionConfig, "envoy.filters.http.fault".to_owned()));
+    assert_eq!(first[1].0, ResourceType::RouteConfiguration);
+    let second = faults("r8");
+    assert_eq!(second.len(), 1, "{second:?}");
+    assert_eq!(second[0].0, ResourceType::RouteConfiguration);
 }

@@ -5,7 +5,8 @@
 //! removed late:
 //!
 //! - clusters, and what belongs to them;
-//! - chains inside the filters of guards: an update of such a filter keeps those that it no longer wants.
+//! - chains inside the filters of guards: an update of such a filter keeps those that it no longer wants;
+//! - filters that no route uses any more.
 //!
 //! *Invariant*: no route is open because of it. A chain that stays is of use to nobody but routes that name it, and keys
 //! are changed within a chain at once.
@@ -14,9 +15,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prost::Message;
+use prost::{Message, Name as _};
 use xds_api::envoy::config::core::v3::TypedExtensionConfig;
 use xds_api::envoy::extensions::filters::http::composite::v3::{Composite, FilterChainConfiguration};
+use xds_api::envoy::extensions::filters::http::filter_chain::v3::FilterChainConfig;
+use xds_api::google::protobuf::Any;
 use xds_api::{Resource, ResourceType, any};
 use xds_server::{Change, GroupKey};
 
@@ -38,15 +41,17 @@ pub(super) struct Lingering {
 struct Group {
     /// When what is no longer wanted goes.
     leaving: BTreeMap<Name, Instant>,
-    /// By the filter's name.
-    guards: BTreeMap<Arc<str>, Guards>,
+    /// By name.
+    filters: BTreeMap<Arc<str>, Filter>,
 }
 
 #[derive(Debug)]
-struct Guards {
+struct Filter {
     wanted: Resource,
     /// Chains that are no longer wanted.
     leaving: BTreeMap<String, (Instant, FilterChainConfiguration)>,
+    /// What the filter was before it became nothing.
+    unused: Option<(Instant, Resource)>,
 }
 
 /// Kinds of which what is removed may still be in use.
@@ -54,18 +59,26 @@ fn lingers(kind: ResourceType) -> bool {
     matches!(kind, ResourceType::Cluster | ResourceType::Endpoints | ResourceType::Secret)
 }
 
+fn content(resource: &Resource) -> Option<Any> {
+    TypedExtensionConfig::decode(resource.body.clone()).ok()?.typed_config
+}
+
 fn chains(resource: &Resource) -> Option<Composite> {
-    let extension = TypedExtensionConfig::decode(resource.body.clone()).ok()?;
-    let content = extension.typed_config?;
+    let content = content(resource)?;
     content.type_url.ends_with(".Composite").then(|| Composite::decode(content.value).ok())?
+}
+
+/// Whether a filter is none.
+fn is_nothing(resource: &Resource) -> bool {
+    content(resource).is_some_and(|content| content.type_url == FilterChainConfig::type_url())
 }
 
 impl Lingering {
     /// Everything of a group is this now: nothing of before lingers.
     pub(super) fn begin(&mut self, group: &GroupKey, resources: &[Resource]) {
         let filters = resources.iter().filter(|resource| resource.kind == ResourceType::ExtensionConfig);
-        let guards = filters.map(|wanted| (wanted.name.clone(), Guards::new(wanted.clone())));
-        self.groups.insert(group.clone(), Group { leaving: BTreeMap::new(), guards: guards.collect() });
+        let filters = filters.map(|wanted| (wanted.name.clone(), Filter::new(wanted.clone())));
+        self.groups.insert(group.clone(), Group { leaving: BTreeMap::new(), filters: filters.collect() });
     }
 
     /// What to publish of a change now.
@@ -76,18 +89,18 @@ impl Lingering {
         for resource in &mut change.set {
             group.leaving.remove(&(resource.kind, resource.name.clone()));
             if resource.kind == ResourceType::ExtensionConfig {
-                match group.guards.get_mut(&resource.name) {
-                    Some(guards) => {
-                        *resource = guards.take(resource.clone(), until);
-                        any |= !guards.leaving.is_empty();
+                match group.filters.get_mut(&resource.name) {
+                    Some(filter) => {
+                        *resource = filter.take(resource.clone(), until);
+                        any |= filter.lingers();
                     }
-                    None => drop(group.guards.insert(resource.name.clone(), Guards::new(resource.clone()))),
+                    None => drop(group.filters.insert(resource.name.clone(), Filter::new(resource.clone()))),
                 }
             }
         }
         change.remove.retain(|name| {
             if name.0 == ResourceType::ExtensionConfig {
-                group.guards.remove(&name.1);
+                group.filters.remove(&name.1);
             }
             if !lingers(name.0) {
                 return true;
@@ -112,7 +125,7 @@ impl Lingering {
         let mut due = Vec::new();
         while let Some((_, key)) = self.times.pop_front_if(|(at, _)| *at <= now) {
             let Some(group) = self.groups.get_mut(&key) else { continue };
-            let set: Vec<Resource> = group.guards.values_mut().filter_map(|guards| guards.due(now)).collect();
+            let set: Vec<Resource> = group.filters.values_mut().filter_map(|filter| filter.due(now)).collect();
             let remove: Vec<Name> = group.leaving.extract_if(.., |_, at| *at <= now).map(|(name, _)| name).collect();
             if !set.is_empty() || !remove.is_empty() {
                 due.push((key, Change { set, remove }));
@@ -122,40 +135,52 @@ impl Lingering {
     }
 }
 
-impl Guards {
+impl Filter {
     fn new(wanted: Resource) -> Self {
-        Self { wanted, leaving: BTreeMap::new() }
+        Self { wanted, leaving: BTreeMap::new(), unused: None }
+    }
+
+    fn lingers(&self) -> bool {
+        !self.leaving.is_empty() || self.unused.is_some()
     }
 
     fn take(&mut self, wanted: Resource, until: Instant) -> Resource {
         let before = std::mem::replace(&mut self.wanted, wanted);
-        let (Some(before), Some(wanted)) = (chains(&before), chains(&self.wanted)) else { return self.wanted.clone() };
-        let gone =
-            before.named_filter_chains.into_iter().filter(|(name, _)| !wanted.named_filter_chains.contains_key(name));
+        let stay = chains(&self.wanted).unwrap_or_default().named_filter_chains;
+        let had = chains(&before).unwrap_or_default().named_filter_chains;
+        if !is_nothing(&self.wanted) {
+            self.unused = None;
+        } else if !is_nothing(&before) && had.is_empty() {
+            self.unused = Some((until, before));
+        }
+        let gone = had.into_iter().filter(|(name, _)| !stay.contains_key(name));
         self.leaving.extend(gone.map(|(name, chain)| (name, (until, chain))));
-        self.leaving.retain(|name, _| !wanted.named_filter_chains.contains_key(name));
+        self.leaving.retain(|name, _| !stay.contains_key(name));
         while self.leaving.len() > MOST_CHAINS {
             let Some(oldest) = self.leaving.iter().min_by_key(|(_, (at, _))| *at).map(|(name, _)| name.clone()) else {
                 break;
             };
             self.leaving.remove(&oldest);
         }
-        self.with_leaving(wanted)
+        self.now()
     }
 
     fn due(&mut self, now: Instant) -> Option<Resource> {
-        let before = self.leaving.len();
+        let before = (self.leaving.len(), self.unused.is_some());
         self.leaving.retain(|_, (at, _)| *at > now);
-        if self.leaving.len() == before {
-            return None;
-        }
-        Some(chains(&self.wanted).map_or_else(|| self.wanted.clone(), |wanted| self.with_leaving(wanted)))
+        self.unused.take_if(|(at, _)| *at <= now);
+        ((self.leaving.len(), self.unused.is_some()) != before).then(|| self.now())
     }
 
-    fn with_leaving(&self, mut filter: Composite) -> Resource {
+    /// What is wanted, and what lingers.
+    fn now(&self) -> Resource {
+        if let Some((_, unused)) = &self.unused {
+            return unused.clone();
+        }
         if self.leaving.is_empty() {
             return self.wanted.clone();
         }
+        let mut filter = chains(&self.wanted).unwrap_or_default();
         let leaving = self.leaving.iter().map(|(name, (_, chain))| (name.clone(), chain.clone()));
         filter.named_filter_chains.extend(leaving);
         let extension = TypedExtensionConfig { name: self.wanted.name.to_string(), typed_config: Some(any(&filter)) };
@@ -195,6 +220,28 @@ mod tests {
         let due = lingering.due(later + A_WHILE);
         assert_eq!(due[0].1.set[0].body, guards(&["one", "three"]).body, "what is wanted, as it was made");
         assert_eq!(lingering.next(), None);
+    }
+
+    #[test]
+    fn a_filter_that_nobody_uses_any_more_goes_later() {
+        let (mut lingering, group, start) = (Lingering::default(), GroupKey::new("a/b"), Instant::now());
+        let resource = |name: &str, config| {
+            let extension = TypedExtensionConfig { name: name.to_owned(), typed_config: Some(config) };
+            Resource::encode(ResourceType::ExtensionConfig, name, &extension)
+        };
+        let nothing = |name| resource(name, any(&FilterChainConfig::default()));
+        let used = resource("fault", any(&Composite::default()));
+        let set = |resource: &Resource| Change { set: vec![resource.clone()], remove: Vec::new() };
+        lingering.begin(&group, &[used.clone(), guards(&["one"]), nothing("new")]);
+        assert_eq!(lingering.take(&group, set(&nothing("fault")), start).set, std::slice::from_ref(&used));
+        assert_eq!(names(&lingering.take(&group, set(&nothing("guards")), start)), ["one"]);
+        let later = start + A_WHILE;
+        assert_eq!(lingering.due(later)[0].1.set, [nothing("fault"), nothing("guards")]);
+        // One that is used for the first time, or again, is there at once.
+        lingering.take(&group, set(&used), later);
+        lingering.take(&group, set(&nothing("fault")), later);
+        assert_eq!(lingering.take(&group, set(&used), later).set, std::slice::from_ref(&used));
+        assert!(lingering.due(later + A_WHILE).is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kinds::ai::{AiGatewayRouteSpec, AiRouteMatch, AiRouteRule, MODEL_HEADER};
 use kinds::gateway::{HeaderMatchType, HttpHeaderMatch};
-use kinds::{Diagnostic, FieldPath, Object};
+use kinds::{Diagnostic, FieldPath, Object, ObjectId};
 use prost::Message;
 use smol_str::SmolStr;
 use xds_api::any;
@@ -27,13 +27,14 @@ use xds_api::google::protobuf::Any;
 
 use super::api::Api;
 use super::backends::{self, Share};
+use super::cluster::unedited;
 use super::costs::Costs;
-use super::edits::EDITS_HEADER;
-use super::filters::{OTHER, USAGE};
+use super::edits::{EDITS_HEADER, Edits};
+use super::filters::USAGE;
 use super::host::{Listed, seconds};
-use super::pre_route::{orders, text};
+use super::pre_route::text;
 use super::quota::{Quotas, SKIP_HEADER};
-use super::tables::{ModelKey, answer};
+use super::tables::{ModelKey, answer, found};
 use crate::attach::PlannedListener;
 use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
@@ -41,10 +42,11 @@ use crate::names::{ClusterId, Member, Shard, UNRESOLVED_CLUSTER};
 use crate::policy::external::EXTENSIONS;
 use crate::policy::limits::Costed;
 use crate::render::build::{boolean, duration, header as set_header, uint32};
+use crate::render::filters::presence;
 use crate::routing::{AttachedRules, Precedence, RulePolicies, Ruled, exactly, headers, literal, matching};
 
 /// By which the families of APIs are told apart.
-const API_HEADER: &str = "x-chancery-api";
+pub(super) const API_HEADER: &str = "x-chancery-api";
 /// The time that a request has where nobody says otherwise.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -58,6 +60,22 @@ pub(crate) struct AiRules {
     pub guards: BTreeMap<String, Any>,
     /// Orders for filters that stand before the one that reads the model.
     pub before: BTreeMap<String, Any>,
+}
+
+/// What the routes of a Gateway need besides themselves.
+struct Needs<'a> {
+    gateway: &'a ObjectId,
+    clusters: BTreeSet<ClusterId>,
+    /// That filters are used.
+    filters: BTreeSet<UnitId>,
+}
+
+impl Needs<'_> {
+    /// A route as it goes into a table.
+    fn encoded(&mut self, route: &Route) -> Bytes {
+        self.filters.extend(presence::used_by(self.gateway, route));
+        route.encode_to_vec().into()
+    }
 }
 
 /// One match of a rule: the Envoy routes for it, one for each family of APIs.
@@ -111,7 +129,8 @@ pub(crate) fn evaluate(
     let Some(spec) = route.spec::<AiGatewayRouteSpec>() else { return Outcome::default() };
     let before = ruled.extensions.orders.iter().map(|order| (EXTENSIONS.to_owned(), order.clone()));
     let mut rules = AiRules { before: before.collect(), ..AiRules::default() };
-    let mut clusters = BTreeSet::new();
+    let gateway = &listener.id.gateway;
+    let mut needs = Needs { gateway, clusters: BTreeSet::new(), filters: BTreeSet::new() };
     for (index, rule) in spec.rules.iter().enumerate() {
         let policies = ruled.rule(index);
         if rules.guards.is_empty() {
@@ -119,7 +138,7 @@ pub(crate) fn evaluate(
             policies.guard(&mut guarded);
             rules.guards = guarded.typed_per_filter_config;
         }
-        take(route, index, rule, &policies, &mut rules, &mut clusters, view);
+        take(route, index, rule, &policies, &mut rules, &mut needs, view);
     }
     let hcm = &listener.hcm;
     let mut demands = Vec::new();
@@ -137,9 +156,11 @@ pub(crate) fn evaluate(
             demands.push(UnitId::ModelScope(hcm.clone(), host.clone(), key));
         }
     }
-    let gateway = &listener.id.gateway;
-    clusters.extend(ruled.extensions.clusters.iter().cloned());
-    demands.extend(clusters.into_iter().map(|id| UnitId::Cluster(gateway.clone(), id)));
+    needs.clusters.extend(ruled.extensions.clusters.iter().cloned());
+    demands.extend(needs.clusters.into_iter().map(|id| UnitId::Cluster(gateway.clone(), id)));
+    demands.extend(needs.filters);
+    // Orders that stand in routes made elsewhere: for every path of an API, and for answers that no rule gives.
+    demands.extend(rules.before.keys().chain(rules.guards.keys()).filter_map(|name| presence::used(gateway, name)));
     let product = AttachedRules { hostnames, ai: Some(Arc::new(rules)), ..AttachedRules::default() };
     let diagnostics = ruled.unlisted_costs().iter().filter_map(|needed| unlisted(route, needed, view)).collect();
     Outcome { product: Product::Attached(product.into()), demands, diagnostics }
@@ -167,7 +188,7 @@ fn take(
     rule: &AiRouteRule,
     policies: &RulePolicies<'_>,
     rules: &mut AiRules,
-    clusters: &mut BTreeSet<ClusterId>,
+    needs: &mut Needs<'_>,
     view: &View<'_>,
 ) {
     let base = FieldPath::from("spec.rules").index(index).field("backendRefs");
@@ -203,7 +224,7 @@ fn take(
             ..RouteMatch::default()
         };
         let name = format!("aigatewayroute/{}/{}/rule/{index}/match/{position}", route.id.namespace, route.id.name);
-        let bodies = bodies(&name, &matched, &model, rule, &shares, policies, clusters);
+        let bodies = bodies(&name, &matched, &model, rule, &shares, policies, needs);
         let model_only = one.headers.len() == usize::from(named.is_some());
         let ai = AiRoute { precedence, model: model.clone(), model_only, bodies };
         match model {
@@ -229,7 +250,7 @@ fn bodies(
     rule: &AiRouteRule,
     shares: &[(usize, Option<Share>)],
     policies: &RulePolicies<'_>,
-    clusters: &mut BTreeSet<ClusterId>,
+    needs: &mut Needs<'_>,
 ) -> Vec<Bytes> {
     let mut bodies = Vec::new();
     let mut served = 0;
@@ -244,7 +265,7 @@ fn bodies(
         let quotas = Quotas::of(model, rule, &able, policies);
         let mut matched = matched.clone();
         matched.headers.push(matching(API_HEADER, exactly(api.name())));
-        let mut metadata = orders(OTHER, &[("found", name)]);
+        let mut metadata = found(name);
         if let Some(mut counting) = policies.counting() {
             if let Some((orders, all)) = quotas.orders()
                 && let Some(told) = counting.filter_metadata.get_mut(USAGE)
@@ -265,13 +286,13 @@ fn bodies(
             ..Route::default()
         };
         let mut finished = |mut route: Route, able: &[&(usize, Option<Share>)]| {
-            route = forwarding(route, rule, able, policies, clusters);
+            route = forwarding(route, api, rule, able, policies, &mut needs.clusters);
             if !policies.refused() {
                 policies.apply_with(&mut route, rule.name.as_deref(), &quotas.asked);
                 // A key for this gateway is nothing for a provider.
                 route.request_headers_to_remove.extend(policies.key_headers().iter().cloned());
             }
-            Bytes::from(route.encode_to_vec())
+            needs.encoded(&route)
         };
         for (mask, skipped) in quotas.variants() {
             let left: Vec<_> = able.iter().copied().filter(|(at, _)| !skipped.contains(at)).collect();
@@ -289,7 +310,7 @@ fn bodies(
         let mut refusal = answer("untranslated", 422, message, "invalid_request_error", "unsupported_api");
         refusal.r#match = Some(matched.clone());
         policies.guard(&mut refusal);
-        bodies.push(refusal.encode_to_vec().into());
+        bodies.push(needs.encoded(&refusal));
     }
     bodies
 }
@@ -299,6 +320,7 @@ type Weighted<'a> = (u32, u32, Option<&'a Share>);
 
 fn forwarding(
     route: Route,
+    api: Api,
     rule: &AiRouteRule,
     shares: &[&(usize, Option<Share>)],
     policies: &RulePolicies<'_>,
@@ -326,7 +348,7 @@ fn forwarding(
             weighted.iter().filter_map(|(priority, weight, share)| Some((*priority, *weight, (*share)?))).collect();
         members.sort_by_key(|(priority, _, _)| *priority);
         let edits: Vec<String> =
-            members.iter().enumerate().map(|(at, (_, _, share))| encoded(share, policies, at)).collect();
+            members.iter().enumerate().map(|(at, (_, _, share))| edits(share, policies).encode(at)).collect();
         route.request_headers_to_add.push(edits_header(&edits.join(";")));
         let members = members.into_iter().map(|(priority, weight, share)| Member {
             backend: share.backend.clone(),
@@ -341,13 +363,18 @@ fn forwarding(
         let weights = weighted.iter().map(|(_, weight, share)| {
             let id = share.map(|share| cluster(ClusterId::of_backend(share.backend.clone())));
             clusters.extend(id.clone());
-            let entry = ClusterWeight {
+            let mut entry = ClusterWeight {
                 name: id.map_or(UNRESOLVED_CLUSTER.to_owned(), |id| id.to_string()),
                 weight: Some(uint32(*weight)),
-                request_headers_to_add: share.iter().map(|share| edits_header(&encoded(share, policies, 0))).collect(),
                 ..ClusterWeight::default()
             };
             let Some(share) = share else { return entry };
+            let edits = edits(share, policies);
+            if edits.any(api) {
+                entry.request_headers_to_add.push(edits_header(&edits.encode(0)));
+            } else if !share.wishes.edits() {
+                entry.typed_per_filter_config.extend([unedited()]);
+            }
             clusters.extend(share.wishes.clusters.iter().cloned());
             share.wishes.put_on(entry)
         });
@@ -376,12 +403,12 @@ fn forwarding(
 }
 
 /// The edits of a share; where answers are counted, with the name of its backend.
-fn encoded(share: &Share, policies: &RulePolicies<'_>, at: usize) -> String {
+fn edits(share: &Share, policies: &RulePolicies<'_>) -> Edits {
     let mut edits = share.edits.clone();
     if policies.counting().is_some() {
         edits.counted = Some(format!("{}.{}", share.backend.name, share.backend.namespace));
     }
-    edits.encode(at)
+    edits
 }
 
 /// A rule's own times stand before those of a policy.

@@ -6,7 +6,7 @@ use kinds::inference::InferencePoolSpec;
 use kinds::{FieldPath, Kind, Object, ObjectId};
 
 use super::api::{Api, spoken};
-use super::edits::Edits;
+use super::edits::{Edits, SAME_PATH};
 use super::wishes::{Wishes, usable};
 use crate::engine::View;
 use crate::graph::{Target, Verdict};
@@ -85,7 +85,7 @@ fn pool(id: &ObjectId, view: &View<'_>) -> Result<Share, Broken> {
     if view.spec::<InferencePoolSpec>(id).is_none() {
         return Err(broken("BackendNotFound", format!("{id} does not exist")));
     }
-    let edits = Edits { path: Some("/v1{rest}".to_owned()), ..Edits::default() };
+    let edits = Edits { path: Some(SAME_PATH.to_owned()), ..Edits::default() };
     usable(id, view)?;
     let wishes = Wishes::of(id, view);
     Ok(Share { backend: id.clone(), apis: vec![Api::OpenAi], edits, timeouts: None, wishes })

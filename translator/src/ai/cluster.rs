@@ -16,13 +16,14 @@ use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use xds_api::envoy::config::core::v3::{Locality, Metadata, TransportSocket, TypedExtensionConfig, transport_socket};
 use xds_api::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use xds_api::envoy::config::endpoint::v3::{LbEndpoint, LocalityLbEndpoints};
+use xds_api::envoy::config::route::v3::FilterConfig;
 use xds_api::envoy::extensions::filters::http::composite::v3::{Composite, ExecuteFilterAction};
 use xds_api::envoy::extensions::filters::http::header_mutation::v3::{HeaderMutation, Mutations};
 use xds_api::envoy::extensions::filters::http::upstream_codec::v3::UpstreamCodec;
 use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use xds_api::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
-use xds_api::google::protobuf::{Struct, Value, value};
+use xds_api::google::protobuf::{Any, Struct, Value, value};
 use xds_api::xds::r#type::matcher::v3::Matcher;
 
 use super::credentials::{self, Credential, KEY_HEADERS};
@@ -41,6 +42,8 @@ const SHARE: &str = "share";
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";
 /// Puts in the keys that are configured.
 const KEY: &str = "chancery.key";
+/// Makes a request what the server wants.
+const EDITS: &str = "chancery.edits";
 const CODEC: &str = "envoy.filters.http.upstream_codec";
 
 /// Where a backend's servers are.
@@ -49,6 +52,12 @@ pub(super) enum Server {
     Plain(ClusterId),
     Hosts(Vec<(String, u16)>),
     Pool(ObjectId),
+}
+
+/// The order of a route whose servers want nothing changed: the filter that makes edits is left out. Which filters of a
+/// cluster a request meets is decided when it is sent, so that no other route's edits are.
+pub(super) fn unedited() -> (String, Any) {
+    (EDITS.to_owned(), any(&FilterConfig { disabled: true, ..FilterConfig::default() }))
 }
 
 /// Whether a cluster is made here.
@@ -292,7 +301,7 @@ fn socket_match(share: usize, socket: Option<TransportSocket>) -> TransportSocke
     }
 }
 
-fn named(name: &str, config: xds_api::google::protobuf::Any) -> HttpFilter {
+fn named(name: &str, config: Any) -> HttpFilter {
     HttpFilter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(config)), ..HttpFilter::default() }
 }
 
@@ -327,7 +336,7 @@ fn upstream_filters(credentials: Vec<Option<Proof>>, several: bool) -> Vec<HttpF
         wanted.collect::<Vec<_>>()
     };
     chain.extend(by_share(KEY, keys(false), several));
-    chain.push(named("chancery.edits", filters::upstream()));
+    chain.push(named(EDITS, filters::upstream()));
     chain.extend(by_share("chancery.signature", keys(true), several));
     if several {
         let clean = HeaderMutation {

@@ -6,6 +6,8 @@ use std::fmt::Write;
 
 use kinds::ai::{HttpBodyMutation, HttpHeaderMutation};
 
+use super::api::Api;
+
 /// Carries the edits to the filter that makes them.
 pub(crate) const EDITS_HEADER: &str = "x-chancery-edits";
 /// Says which share of a cluster an attempt goes to.
@@ -22,7 +24,17 @@ pub(crate) struct Edits {
     pub counted: Option<String>,
 }
 
+/// The path of a server that has what clients of OpenAI's API ask for where they ask for it.
+pub(crate) const SAME_PATH: &str = "/v1{rest}";
+
 impl Edits {
+    /// Whether there is anything to change for requests of an API.
+    pub(crate) fn any(&self, api: Api) -> bool {
+        let same_path = api == Api::OpenAi && self.path.as_deref().is_none_or(|path| path == SAME_PATH);
+        let nothing = Self { path: self.path.clone(), ..Self::default() };
+        !same_path || *self != nothing
+    }
+
     /// Takes over what a more specific place says; it wins for each name.
     pub(crate) fn overlay(&mut self, headers: Option<&HttpHeaderMutation>, body: Option<&HttpBodyMutation>) {
         for one in headers.iter().flat_map(|edits| &edits.set) {
@@ -100,6 +112,15 @@ mod tests {
     use kinds::ai::{BodyField, HeaderValue};
 
     use super::*;
+
+    #[test]
+    fn the_same_path_is_that_of_the_client() {
+        for endpoint in super::super::api::ENDPOINTS.iter().filter(|endpoint| endpoint.api == Api::OpenAi) {
+            let path = SAME_PATH.replace("{rest}", endpoint.rest);
+            let path = path.find("/../").map_or(path.as_str(), |at| &path[at + 3..]);
+            assert_eq!(path, endpoint.path);
+        }
+    }
 
     #[test]
     fn values_cannot_break_out_of_their_field() {

@@ -10,6 +10,8 @@ use crate::render::build::boolean;
 
 /// Reads the model.
 pub(crate) const MODEL: &str = "chancery.model";
+/// Fetches tables.
+pub(crate) const ON_DEMAND: &str = "envoy.filters.http.on_demand";
 /// Finds the table of models that have none of their own.
 pub(crate) const OTHER: &str = "chancery.other_models";
 /// Counts tokens.
@@ -51,7 +53,7 @@ pub(crate) fn install_model() -> (&'static str, Any) {
 
 /// Fetches the table of a model when the first request for it comes.
 pub(crate) fn install_on_demand() -> (&'static str, Any) {
-    ("envoy.filters.http.on_demand", any(&OnDemand::default()))
+    (ON_DEMAND, any(&OnDemand::default()))
 }
 
 pub(crate) fn install_other() -> (&'static str, Any) {

@@ -9,9 +9,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::api::Api;
 use super::attached::AiRoute;
+use super::filters::{ON_DEMAND, OTHER};
 use super::tables::ModelKey;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::HcmId;
+use crate::render::filters::presence;
 use crate::routing::AttachedRules;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +24,10 @@ pub(crate) struct HostModels {
     pub guards: BTreeMap<String, Any>,
     /// Whether there are so many models that the tables of each are fetched on demand.
     pub many: bool,
+}
+
+pub(crate) fn many(hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> bool {
+    view.made::<HostModels>(UnitId::AiHost(hcm.clone(), host.clone())).is_some_and(|models| models.many)
 }
 
 /// So many models are with an Envoy from its start: it serves them whatever becomes of the control plane. More than these
@@ -51,14 +57,14 @@ pub(crate) fn evaluate(hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> Outcome 
     }
     any.sort_by(|a, b| a.precedence.cmp(&b.precedence));
     let keys = [ModelKey::Other, ModelKey::List(Api::OpenAi), ModelKey::List(Api::Anthropic)];
-    let demands = keys.into_iter().flat_map(|key| {
+    let tables = keys.into_iter().flat_map(|key| {
         [UnitId::ModelTable(hcm.clone(), host.clone(), key.clone()), UnitId::ModelScope(hcm.clone(), host.clone(), key)]
     });
-    Outcome {
-        product: Product::HostModels(HostModels { any, guards, many: named > MANY }.into()),
-        demands: demands.collect(),
-        diagnostics: Vec::new(),
-    }
+    let many = named > MANY;
+    let fetching = [ON_DEMAND, OTHER].into_iter().filter(|_| many);
+    let demands = tables.chain(fetching.filter_map(|name| presence::used(&hcm.gateway, name))).collect();
+    let product = Product::HostModels(HostModels { any, guards, many }.into());
+    Outcome { product, demands, diagnostics: Vec::new() }
 }
 
 /// The models of a host, each once, sorted.
@@ -73,7 +79,7 @@ pub(crate) struct Listing {
 /// an Envoy fetches when somebody asks for the list: ten thousand models are a megabyte, and are seldom listed.
 const PUSHED: usize = 16;
 
-pub(crate) fn evaluate_list(view: &View<'_>) -> Outcome {
+pub(crate) fn evaluate_list(hcm: &HcmId, view: &View<'_>) -> Outcome {
     let mut all: BTreeMap<SmolStr, Listed> = BTreeMap::new();
     for unit in view.demanders() {
         let Some(ai) = view.made_by::<AttachedRules>(unit).and_then(|rules| rules.ai.as_ref()) else { continue };
@@ -81,7 +87,13 @@ pub(crate) fn evaluate_list(view: &View<'_>) -> Outcome {
             all.entry(listed.model.clone()).or_insert_with(|| listed.clone());
         }
     }
-    Product::Listing(Listing::new(all.into_values().collect()).into()).into()
+    let listing = Listing::new(all.into_values().collect());
+    let fetched = listing.version.and_then(|_| presence::used(&hcm.gateway, ON_DEMAND));
+    Outcome {
+        product: Product::Listing(listing.into()),
+        demands: fetched.into_iter().collect(),
+        diagnostics: Vec::new(),
+    }
 }
 
 #[derive(Serialize)]

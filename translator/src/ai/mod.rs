@@ -37,8 +37,8 @@ pub(crate) use cluster::{complete as complete_cluster, discovery, localities, ma
 pub(crate) use costs::{COSTS, Costs, problems as cost_problems};
 pub(crate) use credentials::unsupported as unsupported_credential;
 pub(crate) use expression::to_lua as cost_expression;
-pub(crate) use filters::{METADATA, USAGE, install_model, install_on_demand, install_other, install_usage};
-pub(crate) use host::{HostModels, Listing, evaluate as evaluate_host, evaluate_list};
+pub(crate) use filters::{METADATA, OTHER, USAGE, install_model, install_on_demand, install_other, install_usage};
+pub(crate) use host::{HostModels, Listing, evaluate as evaluate_host, evaluate_list, many as many_models};
 pub(crate) use kgateway::token as kgateway_token;
 pub(crate) use local_reply::openai_shaped;
 pub(crate) use pool::install as install_picker;

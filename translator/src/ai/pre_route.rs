@@ -20,12 +20,13 @@ use crate::names::HcmId;
 use crate::render::filters::table_fallback;
 use crate::routing::{PathRank, Precedence, RankedRoute};
 
-/// With orders for the filters that stand before the one that reads the model.
-pub(crate) fn routes(hcm: &HcmId, host: &str, before: &BTreeMap<String, Any>) -> Vec<RankedRoute> {
+/// With orders for the filters that stand before the one that reads the model; and whether tables of models are fetched.
+pub(crate) fn routes(hcm: &HcmId, host: &str, before: &BTreeMap<String, Any>, many: bool) -> Vec<RankedRoute> {
     let tables = tables_of(hcm, host);
     let reading = ENDPOINTS.iter().map(|endpoint| {
         let orders = [("act", "read"), ("api", endpoint.api.name()), ("rest", endpoint.rest), ("tables", &tables)];
-        exact(endpoint.path, &orders, before)
+        let fetched = many.then_some(("many", "true"));
+        exact(endpoint.path, &orders.into_iter().chain(fetched).collect::<Vec<_>>(), before)
     });
     let lists = LISTS.iter().map(|(path, api)| {
         let key = ModelKey::List(*api).scope_prefix();

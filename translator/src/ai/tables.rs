@@ -10,7 +10,7 @@ use kinds::ai::MODEL_HEADER;
 use prost::Message;
 use smol_str::SmolStr;
 use xds_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use xds_api::envoy::config::core::v3::{DataSource, data_source};
+use xds_api::envoy::config::core::v3::{DataSource, Metadata, data_source};
 use xds_api::envoy::config::route::v3::route::Action;
 use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
 use xds_api::envoy::config::route::v3::scoped_route_configuration::{Key, key};
@@ -20,10 +20,11 @@ use xds_api::envoy::config::route::v3::{
 use xds_api::{Resource, ResourceType};
 
 use super::api::Api;
-use super::attached::AiRoute;
-use super::filters::OTHER;
+use super::attached::{API_HEADER, AiRoute};
+use super::filters::{MODEL, OTHER};
 use super::host::{HostModels, Listing};
 use super::pre_route::orders;
+use super::quota::SKIP_HEADER;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::HcmId;
 use crate::render::build::{header, uint32};
@@ -119,7 +120,8 @@ pub(crate) fn evaluate_table(hcm: &HcmId, host: &str, model: &ModelKey, view: &V
         }
     };
     let rest = RouteConfiguration {
-        request_headers_to_remove: vec![SCOPE_HEADER.to_owned()],
+        // What led here is nothing for servers.
+        request_headers_to_remove: [SCOPE_HEADER, API_HEADER, SKIP_HEADER, MODEL_HEADER].map(str::to_owned).into(),
         max_direct_response_body_size_bytes: largest,
         ..RouteConfiguration::default()
     };
@@ -149,6 +151,13 @@ fn named(models: &HostModels, model: &SmolStr, view: &View<'_>) -> Vec<Bytes> {
     bodies
 }
 
+/// The mark of a route by model: the filters that lead to it know by this that there is one.
+pub(super) fn found(name: &str) -> Metadata {
+    let mut metadata = orders(MODEL, &[("found", name)]);
+    metadata.filter_metadata.extend(orders(OTHER, &[("found", name)]).filter_metadata);
+    metadata
+}
+
 fn everything() -> RouteMatch {
     RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..RouteMatch::default() }
 }
@@ -175,7 +184,7 @@ fn direct(name: &str, status: u32, body: String) -> Route {
     Route {
         name: format!("ai/{name}"),
         r#match: Some(everything()),
-        metadata: Some(orders(OTHER, &[("found", "answer")])),
+        metadata: Some(found("answer")),
         action: Some(Action::DirectResponse(DirectResponseAction {
             status,
             body: Some(DataSource {

@@ -62,6 +62,11 @@ impl Wishes {
         self.orders.is_empty() && self.headers.is_empty() && self.hidden.is_empty() && self.host.is_none()
     }
 
+    /// Whether it says what is to be changed about requests.
+    pub(super) fn edits(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
     pub(crate) fn put_on(&self, mut share: ClusterWeight) -> ClusterWeight {
         share.typed_per_filter_config.extend(self.orders.clone());
         share.request_headers_to_add.extend(self.headers.iter().cloned());

@@ -11,6 +11,7 @@ use super::listener::{self, ClientValidation, ListenerProblem, Protocol};
 use crate::engine::{Outcome, PortId, Product, UnitId, View};
 use crate::graph::Role;
 use crate::names::{GuardSort, HcmId, ListenerId, SecretId, Shard};
+use crate::render::filters::presence;
 use crate::render::filters::table_fallback::DEFAULT_HOST;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +126,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
     if !hcms.is_empty() {
         // They are there before any route needs them, so that a first policy changes no listener.
         demands.extend(GuardSort::ALL.map(|sort| UnitId::Guards(gateway.clone(), sort)));
+        demands.extend(presence::units(gateway));
     }
     for hcm in hcms {
         demands.push(UnitId::Table(hcm.clone(), Shard::Default));

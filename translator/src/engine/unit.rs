@@ -36,6 +36,10 @@ pub(crate) enum UnitId {
     Guard(ObjectId, GuardId),
     /// One of the filters that hold the guards of a Gateway.
     Guards(ObjectId, GuardSort),
+    /// That some route of a Gateway has orders for a filter.
+    FilterUse(ObjectId, &'static str),
+    /// The content of a filter that is there only where it is used.
+    Filter(ObjectId, &'static str),
     /// A cluster for a server that is known by its address alone.
     External(ObjectId, Authority),
     /// How many routes a listener has.
@@ -96,8 +100,8 @@ impl UnitId {
             | Self::Port(..)
             | Self::Guard(..) => 6,
             Self::Guards(..) | Self::Cluster(..) | Self::External(..) | Self::LimitService(_) | Self::LimitDomain => 7,
-            Self::Endpoints(..) | Self::Secret(..) | Self::Added(..) => 8,
-            Self::Status(_) => 9,
+            Self::Endpoints(..) | Self::Secret(..) | Self::Added(..) | Self::FilterUse(..) => 8,
+            Self::Filter(..) | Self::Status(_) => 9,
         }
     }
 
@@ -114,6 +118,7 @@ impl UnitId {
             | Self::Endpoints(gateway, _)
             | Self::Added(gateway, ..)
             | Self::Guards(gateway, _)
+            | Self::Filter(gateway, _)
             | Self::External(gateway, _)
             | Self::LimitService(gateway)
             | Self::Secret(gateway, _) => Some(gateway),
@@ -127,6 +132,7 @@ impl UnitId {
             | Self::Traffic(_)
             | Self::Overridden(_)
             | Self::Guard(..)
+            | Self::FilterUse(..)
             | Self::AttachedRoutes(_)
             | Self::Attached(..)
             | Self::AiHost(..)

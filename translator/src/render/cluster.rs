@@ -29,6 +29,7 @@ use xds_api::{Resource, ResourceType, any};
 
 use super::build::{from_ads, seconds, socket, uint32};
 use super::dynamic;
+use super::filters::presence;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::graph::Role;
 use crate::names::{ClusterId, Form};
@@ -95,6 +96,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, id: &ClusterId, view: &View<'_>) -> O
     }
     if by_request {
         dynamic::complete(&mut cluster);
+        demands.extend(presence::used(gateway, dynamic::FILTER));
     }
     crate::ai::complete_cluster(gateway, id, &mut cluster, &mut demands, view);
     let product = Product::Resource(Resource::encode(ResourceType::Cluster, &name, &cluster));

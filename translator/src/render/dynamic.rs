@@ -1,7 +1,7 @@
 //! Backends of type DynamicResolver: the server is the one that the request names.
 //!
-//! Cluster and filter look names up in one cache, whose settings stand in both. The filter is part of every listener and
-//! looks only at requests that go to such a cluster.
+//! Cluster and filter look names up in one cache, whose settings stand in both. The filter is part of the chain
+//! where there is such a cluster, and looks only at requests that go to one.
 //!
 //! Invariant: a client does not reach what only the proxy itself can reach. Names that lead to the machine of the proxy,
 //! or to the address at which clouds hand out credentials, have no address.
@@ -28,7 +28,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::build::uint32;
 use super::cluster::edit_http_options;
 
-const FILTER: &str = "chancery.dynamic";
+pub(super) const FILTER: &str = "chancery.dynamic";
 
 /// Loopback, "this host" and link-local addresses; and addresses of IPv4 written as of IPv6, which are all of those too.
 const NOT_FOR_CLIENTS: [(&str, u32); 7] = [

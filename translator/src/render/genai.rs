@@ -9,8 +9,10 @@ use xds_api::envoy::config::accesslog::v3::{AccessLog, AccessLogFilter, Metadata
 use xds_api::envoy::extensions::access_loggers::stats::v3::Config;
 use xds_api::envoy::extensions::access_loggers::stats::v3::config::{Counter, Histogram, Stat, Tag, histogram::Unit};
 use xds_api::envoy::r#type::matcher::v3::metadata_matcher::{PathSegment, path_segment::Segment};
-use xds_api::envoy::r#type::matcher::v3::{MetadataMatcher, ValueMatcher, value_matcher::MatchPattern};
-use xds_api::envoy::r#type::v3::Scope;
+use xds_api::envoy::r#type::matcher::v3::{
+    DoubleMatcher, MetadataMatcher, ValueMatcher, double_matcher, value_matcher::MatchPattern,
+};
+use xds_api::envoy::r#type::v3::{DoubleRange, Scope};
 use xds_api::google::protobuf::UInt64Value;
 
 use crate::ai::{COSTS, METADATA};
@@ -20,15 +22,17 @@ use crate::render::build::boolean;
 const MONEY: &str = "microdollars";
 
 /// What is counted of each request whose answer was counted.
-const TOKENS: [(&str, &str); 4] = [
-    ("input_tokens", "input"),
-    ("output_tokens", "output"),
-    ("cached_input_tokens", "cached"),
-    ("reasoning_tokens", "reasoning"),
-];
+const TOKENS: [(&str, &str); 2] = [("input_tokens", "input"), ("output_tokens", "output")];
 
-pub(crate) fn statistics() -> [AccessLog; 3] {
-    let tokens = TOKENS.map(|(name, field)| counter(name, &format!("%DYNAMIC_METADATA({METADATA}:tokens:{field})%")));
+/// What is counted where there is some of it: a counter and its labels cost a request a few microseconds.
+const SOME: [(&str, &str); 2] = [("cached_input_tokens", "cached"), ("reasoning_tokens", "reasoning")];
+
+fn tokens(name: &str, field: &str) -> Counter {
+    counter(name, &format!("%DYNAMIC_METADATA({METADATA}:tokens:{field})%"))
+}
+
+pub(crate) fn statistics() -> [AccessLog; 5] {
+    let tokens = TOKENS.map(|(name, field)| tokens(name, field));
     let requests = Counter { value_fixed: Some(UInt64Value { value: 1 }), ..counter("requests", "") };
     let every = Config {
         counters: tokens.into_iter().chain([requests]).collect(),
@@ -48,7 +52,24 @@ pub(crate) fn statistics() -> [AccessLog; 3] {
         counters: vec![counter("cost_microdollars", &format!("%DYNAMIC_METADATA({COSTS}:{MONEY})%"))],
         ..Config::default()
     };
-    [log(every, METADATA, &["tokens", "input"]), log(streams, METADATA, &["pace"]), log(money, COSTS, &[MONEY])]
+    let [cached, reasoning] = SOME.map(|(name, field)| {
+        let config = Config { counters: vec![self::tokens(name, field)], ..Config::default() };
+        log(config, METADATA, &["tokens", field], some())
+    });
+    let noted = || MatchPattern::PresentMatch(true);
+    [
+        log(every, METADATA, &["tokens", "input"], noted()),
+        cached,
+        reasoning,
+        log(streams, METADATA, &["pace"], noted()),
+        log(money, COSTS, &[MONEY], noted()),
+    ]
+}
+
+/// A number above 0.
+fn some() -> MatchPattern {
+    let range = DoubleRange { start: 0.5, end: f64::MAX };
+    MatchPattern::DoubleMatch(DoubleMatcher { match_pattern: Some(double_matcher::MatchPattern::Range(range)) })
 }
 
 fn stat(name: &str) -> Option<Stat> {
@@ -73,13 +94,13 @@ fn histogram(name: &str, unit: Unit, value: &str) -> Histogram {
 }
 
 /// For requests of which something is noted.
-fn log(config: Config, namespace: &str, path: &[&str]) -> AccessLog {
+fn log(config: Config, namespace: &str, path: &[&str], value: MatchPattern) -> AccessLog {
     let segment = |key: &&str| PathSegment { segment: Some(Segment::Key((*key).to_owned())) };
     let noted = MetadataFilter {
         matcher: Some(MetadataMatcher {
             filter: namespace.to_owned(),
             path: path.iter().map(segment).collect(),
-            value: Some(ValueMatcher { match_pattern: Some(MatchPattern::PresentMatch(true)) }),
+            value: Some(ValueMatcher { match_pattern: Some(value) }),
             ..MetadataMatcher::default()
         }),
         match_if_key_not_found: Some(boolean(false)),

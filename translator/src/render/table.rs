@@ -33,7 +33,8 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
                     if let Some(ai) = &rules.ai {
                         let known = by_model.get(host).is_some_and(|(before, _)| *before || ai.before.is_empty());
                         if !known {
-                            let routes = crate::ai::pre_routes(hcm, host, &ai.before);
+                            let routes =
+                                crate::ai::pre_routes(hcm, host, &ai.before, crate::ai::many_models(hcm, host, view));
                             by_model.insert(host.clone(), (!ai.before.is_empty(), routes));
                         }
                     }

@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 
 use kinds::gateway::{GrpcMethodMatch, GrpcMethodMatchType, GrpcRouteMatch, GrpcRouteSpec};
 use kinds::{FieldPath, Object};
-use prost::Message;
 use xds_api::envoy::config::route::v3::RouteMatch;
 use xds_api::envoy::config::route::v3::route_match::{GrpcRouteMatchOptions, PathSpecifier};
 
@@ -13,10 +12,11 @@ use super::filters::Effects;
 use super::http::{Forward, answer, named};
 use super::matches::{headers, regex};
 use super::session::{Session, problem as session_problem};
-use super::{PathRank, Precedence, RankedRoute, Rendered, Ruled};
+use super::{PathRank, Precedence, Rendered, Ruled};
+use crate::attach::PlannedListener;
 use crate::engine::View;
 
-pub(super) fn render(route: &Object, ruled: &Ruled<'_>, view: &View<'_>) -> Rendered {
+pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'_>, view: &View<'_>) -> Rendered {
     let mut rendered = Rendered::default();
     let Some(spec) = route.spec::<GrpcRouteSpec>() else { return rendered };
     for (index, rule) in spec.rules.iter().enumerate() {
@@ -50,7 +50,7 @@ pub(super) fn render(route: &Object, ruled: &Ruled<'_>, view: &View<'_>) -> Rend
                     })
                 }
             });
-            rendered.routes.push(RankedRoute { precedence, body: envoy.encode_to_vec().into() });
+            rendered.push(&listener.id.gateway, precedence, &envoy);
         }
         rendered.clusters.extend(forward.clusters());
         if let Ok(effects) = effects {

@@ -3,7 +3,6 @@
 use kinds::envoy_gateway::CookieMatch;
 use kinds::gateway::{HttpBackendRef, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts, PathMatchType};
 use kinds::{FieldPath, Object};
-use prost::Message;
 use xds_api::envoy::config::route::v3::route::Action;
 use xds_api::envoy::config::route::v3::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, UpgradeConfig};
 use xds_api::envoy::config::route::v3::weighted_cluster::ClusterWeight;
@@ -18,7 +17,7 @@ use super::fallback;
 use super::filters::{Effects, of_backend, redirect};
 use super::matches::{self, exactly};
 use super::session::{Session, cookie_path, problem as session_problem};
-use super::{Precedence, RankedRoute, Rendered, Ruled};
+use super::{Rendered, Ruled};
 use crate::ai::Wishes;
 use crate::attach::PlannedListener;
 use crate::engine::View;
@@ -30,6 +29,7 @@ use crate::render::filters::table_fallback;
 pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'_>, view: &View<'_>) -> Rendered {
     let mut rendered = Rendered::default();
     let Some(spec) = route.spec::<HttpRouteSpec>() else { return rendered };
+    let gateway = &listener.id.gateway;
     for (index, rule) in spec.rules.iter().enumerate() {
         let path = FieldPath::from("spec.rules").index(index);
         let effects = Effects::gather(route, &rule.filters, &path.field("filters"), false, view);
@@ -72,9 +72,9 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'
                 }
             }
             if (effects.as_ref().is_ok_and(|effects| effects.cors) || policies.cors()) && one.method.is_some() {
-                rendered.routes.push(preflight(&envoy, &precedence));
+                rendered.push(gateway, precedence.clone(), &preflight(&envoy));
             }
-            rendered.routes.push(RankedRoute { precedence, body: envoy.encode_to_vec().into() });
+            rendered.push(gateway, precedence, &envoy);
         }
         rendered.clusters.extend(forward.clusters());
         if let Ok(effects) = effects {
@@ -111,7 +111,7 @@ pub(super) fn answer(status: u32) -> Action {
 }
 
 /// A browser asks for permission with OPTIONS whatever the method of the request it is about to send.
-fn preflight(route: &Route, precedence: &Precedence) -> RankedRoute {
+fn preflight(route: &Route) -> Route {
     let mut twin = route.clone();
     twin.name.push_str("/cors-preflight");
     if let Some(envoy_match) = &mut twin.r#match {
@@ -125,7 +125,7 @@ fn preflight(route: &Route, precedence: &Precedence) -> RankedRoute {
             });
         }
     }
-    RankedRoute { precedence: precedence.clone(), body: twin.encode_to_vec().into() }
+    twin
 }
 
 /// The shares of a rule's backends.

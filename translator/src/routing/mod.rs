@@ -22,7 +22,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use kinds::{Kind, ObjectId};
+use prost::Message;
 use smol_str::SmolStr;
+use xds_api::envoy::config::route::v3::Route;
 
 pub(crate) use backends::{Broken, resolve as resolve_backend};
 pub(crate) use cors::{allowed_origin, joined};
@@ -40,6 +42,7 @@ pub(crate) use session::problem as session_problem;
 use crate::attach::{Parents, Plan, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{ClusterId, ListenerId, SecretId, Shard};
+use crate::render::filters::presence;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct AttachedRules {
@@ -65,6 +68,16 @@ pub(crate) struct Rendered {
     pub routes: Vec<RankedRoute>,
     pub clusters: BTreeSet<ClusterId>,
     pub secrets: BTreeSet<SecretId>,
+    /// That filters are used.
+    pub filters: BTreeSet<UnitId>,
+}
+
+impl Rendered {
+    /// A route of a Gateway as it goes into the table, and the filters that it has orders for.
+    fn push(&mut self, gateway: &ObjectId, precedence: Precedence, route: &Route) {
+        self.filters.extend(presence::used_by(gateway, route));
+        self.routes.push(RankedRoute { precedence, body: route.encode_to_vec().into() });
+    }
 }
 
 pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>) -> Outcome {
@@ -82,7 +95,7 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
     }
     let rendered = match route.kind {
         Kind::HttpRoute => http::render(object, planned, &ruled, view),
-        Kind::GrpcRoute => grpc::render(object, &ruled, view),
+        Kind::GrpcRoute => grpc::render(object, planned, &ruled, view),
         _ => Rendered::default(),
     };
     let hcm = &planned.hcm;
@@ -100,6 +113,7 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
         .chain(ruled.extensions.clusters.iter().cloned())
         .map(|id| UnitId::Cluster(listener.gateway.clone(), id));
     demands.extend(clusters);
+    demands.extend(rendered.filters);
     demands.extend(rendered.secrets.into_iter().map(|id| UnitId::Secret(listener.gateway.clone(), id)));
     let rules = AttachedRules { hostnames, routes: rendered.routes, ..AttachedRules::default() };
     Outcome { product: Product::Attached(rules.into()), demands, diagnostics: Vec::new() }

@@ -62,7 +62,10 @@ local function asked_of(s, found, rest)
 end
 
 function envoy_on_request(h)
-  local orders = h:metadata()
+  -- Of the route that was found first: `h:metadata()` keeps what it says at its first call, and is asked about the last one.
+  local route = h:route()
+  local orders = route and route:metadata()
+  if orders == nil then return end
   local act = orders:get('act')
   if act == nil then return end
   local headers = h:headers()
@@ -86,7 +89,7 @@ function envoy_on_request(h)
     if method == 'OPTIONS' then return end
     return refuse(h, 405, method .. ' is not supported on ' .. bare, 'invalid_request_error', 'method_not_supported')
   end
-  local api, rest = orders:get('api'), orders:get('rest')
+  local api, rest, many = orders:get('api'), orders:get('rest'), orders:get('many')
   local content_type = headers:get('content-type') or ''
   local body = h:body()
   local text = body and body:length() > 0 and body:getBytes(0, body:length()) or ''
@@ -112,6 +115,12 @@ function envoy_on_request(h)
     headers:replace('x-ai-eg-model', model)
     headers:replace('x-chancery-scope', 'model/' .. tables .. '|' .. model)
     metadata:set('chancery.ai', 'model', model)
+    -- Tables of many models are fetched first: behind that, `other.lua` does this.
+    if many == nil then
+      h:clearRouteCache()
+      if h:metadata():get('found') ~= nil then return end
+      headers:replace('x-chancery-scope', 'other/' .. tables)
+    end
   else
     headers:remove('x-ai-eg-model')
     headers:replace('x-chancery-scope', 'other/' .. tables)

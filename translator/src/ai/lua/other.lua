@@ -1,4 +1,4 @@
--- Leads a request whose model has no table of its own to the table of all other models.
+-- Leads a request whose model has no table of its own to the table of all other models, where tables are fetched on demand.
 function envoy_on_request(h)
   local headers = h:headers()
   if headers:get('x-chancery-api') == nil then return end

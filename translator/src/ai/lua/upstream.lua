@@ -4,15 +4,6 @@ local function decoded(text)
   return (string.gsub(text, '%%(%x%x)', function(hex) return char(tonumber(hex, 16)) end))
 end
 
--- The edits of one share: `share&key=value&...`, shares apart by `;`, values percent-encoded.
-local function edits_of(orders, share)
-  for group in string.gmatch(orders, '[^;]+') do
-    local name, fields = string.match(group, '^([^&]*)&?(.*)$')
-    if name == share then return fields end
-  end
-  return ''
-end
-
 local function json(text)
   return '"' .. string.gsub(text, '[%c"\\]', function(c) return string.format('\\u%04x', byte(c)) end) .. '"'
 end
@@ -94,66 +85,94 @@ local function with_usage(s, options)
   return made or '{"include_usage":true}'
 end
 
+-- The fields of one share: `share&key=value&...`, shares apart by `;`, values percent-encoded.
+local function fields_of(orders, share)
+  for group in string.gmatch(orders, '[^;]+') do
+    local name, fields = string.match(group, '^([^&]*)&?(.*)$')
+    if name == share then return fields end
+  end
+  return ''
+end
+
+local function parsed(fields)
+  local edits = { headers = {}, set = {}, removed = {}, body = false, usage = false }
+  for key, name, value in string.gmatch(fields, '([%a]+)%.?([^=&]*)=([^&]*)') do
+    name, value = decoded(name), decoded(value)
+    if key == 'p' then edits.template = value
+    elseif key == 'm' then
+      edits.model, edits.set.model, edits.body = value, json(value), true
+    elseif key == 'hs' then edits.headers[#edits.headers + 1] = { name, value }
+    elseif key == 'hr' then edits.headers[#edits.headers + 1] = { value }
+    elseif key == 'bs' then edits.set[name], edits.body = value, true
+    elseif key == 'br' then edits.removed[value], edits.body = true, true
+    elseif key == 'b' then edits.backend = value
+    elseif key == 'u' then edits.usage = true
+    end
+  end
+  return edits
+end
+
+-- Orders come from routes, so that there are few: each is read once.
+local known, count = {}, 0
+local function edits_of(orders, share)
+  local name = share .. '\n' .. orders
+  local edits = known[name]
+  if not edits then
+    if count > 1000 then known, count = {}, 0 end
+    edits = parsed(fields_of(orders, share))
+    known[name] = edits
+    count = count + 1
+  end
+  return edits
+end
+
+local function path_of(edits, path, kept)
+  if not edits.template then return path end
+  local query = string.match(path, '%?.*$') or ''
+  local effective = edits.model or kept.model or ''
+  local made = string.gsub(edits.template, '{(%a+)}', { rest = kept.rest or '', model = segment(effective) })
+  -- A path that a server has beside its prefix.
+  made = string.gsub(made, '^.*/%.%./', '/')
+  if query ~= '' and string.find(made, '?', 1, true) then query = '&' .. sub(query, 2) end
+  return made .. query
+end
+
 function envoy_on_request(h)
   local headers = h:headers()
   local metadata = h:streamInfo():dynamicMetadata()
   local kept = metadata:get('chancery.ai') or {}
   local orders = headers:get('x-chancery-edits')
+  local path = headers:get(':path')
   if orders then
-    metadata:set('chancery.ai', 'edits', orders)
-    metadata:set('chancery.ai', 'path', headers:get(':path'))
+    metadata:set('chancery.ai', 'first', { edits = orders, path = path })
+    headers:remove('x-chancery-edits')
   else
-    orders = kept.edits or ''
+    local first = kept.first or {}
+    orders, path = first.edits or '', first.path or path
   end
-  local share = headers:get('x-chancery-share') or '0'
-  local path = kept.path or headers:get(':path')
   -- The share is still looked at by what signs the request.
-  for _, name in ipairs({ 'x-chancery-edits', 'x-chancery-api', 'x-chancery-scope', 'x-chancery-skip', 'x-ai-eg-model' }) do
-    headers:remove(name)
+  local edits = edits_of(orders, headers:get('x-chancery-share') or '0')
+  for _, one in ipairs(edits.headers) do
+    if one[2] then headers:replace(one[1], one[2]) else headers:remove(one[1]) end
   end
-  local set, removed, model, form = {}, {}, nil, nil
-  local template, changes, usage = nil, false, false
-  for key, name, value in string.gmatch(edits_of(orders, share), '([%a]+)%.?([^=&]*)=([^&]*)') do
-    name, value = decoded(name), decoded(value)
-    if key == 'p' then template = value
-    elseif key == 'm' then model = value
-    elseif key == 'hs' then headers:replace(name, value)
-    elseif key == 'hr' then headers:remove(value)
-    elseif key == 'bs' then set[name] = value; changes = true
-    elseif key == 'br' then removed[value] = true; changes = true
-    elseif key == 'b' then metadata:set('chancery.ai', 'backend', value)
-    elseif key == 'u' then
-      -- What counts the answer reads plain text.
-      headers:remove('accept-encoding')
-      usage = kept.asked ~= nil and kept.asked.usage == true
-    end
-  end
-  if template then
-    local query = string.match(path, '%?.*$') or ''
-    local effective = model or kept.model or ''
-    local made = string.gsub(template, '{(%a+)}', { rest = kept.rest or '', model = segment(effective) })
-    -- A path that a server has beside its prefix.
-    made = string.gsub(made, '^.*/%.%./', '/')
-    if query ~= '' and string.find(made, '?', 1, true) then query = '&' .. sub(query, 2) end
-    headers:replace(':path', made .. query)
-  else
-    headers:replace(':path', path)
-  end
-  if model then
-    set.model = json(model)
-    changes = true
-  end
-  if not changes and not usage then return end
+  if edits.backend then metadata:set('chancery.ai', 'backend', edits.backend) end
+  -- What counts the answer reads plain text.
+  if edits.usage then headers:remove('accept-encoding') end
+  local usage = edits.usage and kept.asked ~= nil and kept.asked.usage == true
+  headers:replace(':path', path_of(edits, path, kept))
+  if not edits.body and not usage then return end
   local content_type = headers:get('content-type') or ''
   local body = h:body()
   if not body or body:length() == 0 then return end
   local text = body:getBytes(0, body:length())
   local made, wrong
   if string.find(string.lower(content_type), 'multipart/form-data', 1, true) then
-    made = model and form_edited(text, content_type, model)
+    made = edits.model and form_edited(text, content_type, edits.model)
   else
+    local set = {}
+    for key, value in pairs(edits.set) do set[key] = value end
     if usage then set.stream_options = with_usage(text, set.stream_options) end
-    made, wrong = edited(text, set, removed)
+    made, wrong = edited(text, set, edits.removed)
     if not made then
       -- Whoever hides a field that is to be changed would keep all the others as well: another model, no usage to count.
       return h:respond({ [':status'] = '400', ['content-type'] = 'application/json' },

@@ -94,6 +94,39 @@ local function take_from(s, u, inside)
   return false
 end
 
+-- The only usage of a body, where it stands at the top with nothing but plain fields behind it, which is usual: what stands
+-- before it is not looked at then. Nothing where a look at the whole body has to tell.
+local function plain_usage(s)
+  local q, e = find(s, '"usage"', 1, true)
+  if not q or find(s, '"usage"', e, true) then return nil end
+  local p, c = past_space(s, e + 1)
+  if c ~= 58 then return nil end
+  local first, last = find(s, '^%b{}', (past_space(s, p + 1)))
+  if not first then return nil end
+  p, c = past_space(s, last + 1)
+  while c == 44 do
+    p, c = past_space(s, p + 1)
+    local key = c == 34 and string_end(s, p)
+    if not key then return nil end
+    p, c = past_space(s, key + 1)
+    if c ~= 58 then return nil end
+    p, c = past_space(s, p + 1)
+    local value = c and (c == 34 and string_end(s, p) or scalar_end(s, p, c))
+    if not value then return nil end
+    p, c = past_space(s, value + 1)
+  end
+  local _, rest = past_space(s, p + 1)
+  return c == 125 and not rest and sub(s, first, last) or nil
+end
+
+-- The usage of a whole answer. Whether there was one.
+local function take_whole(s, u)
+  local usage = plain_usage(s)
+  if usage and take(usage, u) then return true end
+  if not find(s, '"usage"', 1, true) and not find(s, '"meta"', 1, true) then return false end
+  return take_from(s, u, { 'meta' })
+end
+
 local function costs(h, made, u, more, context)
   local input, output = u.input or 0, (u.output or 0) + more
   if u.apart then input = input + (u.read or 0) + (u.creation or 0) end
@@ -195,8 +228,8 @@ local function whole(h, made, context, kept)
     local n = chunk:length()
     if n > 0 then parts[#parts + 1] = chunk:getBytes(0, n) end
   end
-  local s, u = table.concat(parts), {}
-  if take_from(s, u, { 'meta' }) then return costs(h, made, u, 0, context) end
+  local s, u = #parts == 1 and parts[1] or table.concat(parts), {}
+  if take_whole(s, u) then return costs(h, made, u, 0, context) end
   u.input = kept.asked and kept.asked.input
   costs(h, made, u, floor(#s / BYTES), context)
 end

@@ -13,13 +13,12 @@
 use std::collections::BTreeMap;
 
 use prost::{Message, Name};
-use xds_api::envoy::config::core::v3::{ExtensionConfigSource, TypedExtensionConfig};
+use xds_api::envoy::config::core::v3::TypedExtensionConfig;
 use xds_api::envoy::extensions::filters::http::composite::v3::{
     Composite, CompositePerRoute, ExecuteFilterAction, FilterChainConfiguration,
 };
 use xds_api::envoy::extensions::filters::http::set_metadata::v3::{Config as SetMetadata, Metadata as Note};
 use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
-use xds_api::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use xds_api::google::protobuf::{Any, Struct, Value, value};
 use xds_api::xds::r#type::matcher::v3::matcher::matcher_list::Predicate;
 use xds_api::{Resource, ResourceType, any};
@@ -27,7 +26,8 @@ use xds_api::{Resource, ResourceType, any};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{GuardId, GuardSort};
 use crate::policy::GuardChain;
-use crate::render::build::{extension, from_ads};
+use crate::render::build::extension;
+use crate::render::filters::presence;
 use crate::render::matcher;
 
 /// The entry under which a chain notes its name.
@@ -43,15 +43,7 @@ fn name(sort: GuardSort) -> &'static str {
 }
 
 pub(super) fn install(sort: GuardSort) -> HttpFilter {
-    HttpFilter {
-        name: name(sort).to_owned(),
-        config_type: Some(ConfigType::ConfigDiscovery(ExtensionConfigSource {
-            config_source: Some(from_ads()),
-            type_urls: vec![Composite::type_url()],
-            ..ExtensionConfigSource::default()
-        })),
-        ..HttpFilter::default()
-    }
+    presence::discovered(name(sort), Composite::type_url())
 }
 
 /// The filter of a sort with all the chains of it.
@@ -65,9 +57,13 @@ pub(crate) fn evaluate(sort: GuardSort, view: &View<'_>) -> Outcome {
             named_filter_chains.insert(guard.to_string(), chain);
         }
     }
-    let composite = Composite { named_filter_chains, ..Composite::default() };
+    let content = if named_filter_chains.is_empty() {
+        presence::nothing()
+    } else {
+        any(&Composite { named_filter_chains, ..Composite::default() })
+    };
     let name = name(sort);
-    Product::Resource(Resource::encode(ResourceType::ExtensionConfig, name, &extension(name, any(&composite)))).into()
+    Product::Resource(Resource::encode(ResourceType::ExtensionConfig, name, &extension(name, content))).into()
 }
 
 /// A chain of filters that begins by noting its name.

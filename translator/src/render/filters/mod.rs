@@ -4,11 +4,15 @@
 //! once, inert, and a route gives it its orders, so that no edit of a route or a policy touches a listener and drains
 //! its connections. A filter that is installed `disabled` would be skipped for routes that are chosen after the body was
 //! read; none is.
+//!
+//! Even an inert filter costs each request a microsecond or two. So most come by extension discovery, and are nothing, a
+//! chain without filters, until a route of the Gateway has orders for them: `presence.rs`.
 
 mod cors;
 pub(crate) mod csrf;
 pub(crate) mod guards;
 pub(crate) mod limits;
+pub(crate) mod presence;
 pub(crate) mod rbac;
 mod router;
 pub(crate) mod session;
@@ -25,42 +29,65 @@ use traffic::Place;
 use crate::names::GuardSort;
 use crate::policy::external;
 
+/// When a filter is part of the chain.
+enum Installed {
+    /// What says who may come in, or leads a request to its route, is there for every request.
+    Always(fn() -> (&'static str, Any)),
+    /// Nothing until a route of the Gateway has orders for it.
+    WhereUsed(fn() -> (&'static str, Any)),
+    /// Nothing until there are chains of the sort.
+    Guards(GuardSort),
+}
+
+use Installed::{Always, Guards, WhereUsed};
+
 /// The order in which a request meets the filters.
-const CHAIN: [fn() -> HttpFilter; 28] = [
-    || installed(table_fallback::install()),
-    || installed(external::install()),
-    || installed(crate::ai::install_model()),
-    || installed(crate::ai::install_on_demand()),
-    || installed(crate::ai::install_other()),
-    || installed(traffic::install(Place::Answers)),
-    || installed(cors::install()),
-    || installed(csrf::install()),
-    || installed(traffic::install(Place::Asked)),
-    || guards::install(GuardSort::ExtAuth),
-    || guards::install(GuardSort::Keys),
-    || guards::install(GuardSort::Login),
-    || guards::install(GuardSort::Tokens),
-    || installed(rbac::install()),
-    || installed(traffic::install_fault()),
-    || installed(traffic::install(Place::Buffer)),
-    || installed(traffic::install(Place::RequestBandwidth)),
-    || installed(traffic::install(Place::ResponseBandwidth)),
-    || installed(traffic::install(Place::Compression)),
-    || installed(limits::install(false)),
-    || installed(limits::install(true)),
-    || installed(crate::ai::install_usage()),
-    || installed(limits::install_local()),
-    || installed(traffic::install(Place::Credentials)),
-    || installed(session::install()),
-    || installed(crate::ai::install_picker()),
-    || installed(super::dynamic::install()),
-    || installed(router::install()),
+const CHAIN: [Installed; 28] = [
+    Always(table_fallback::install),
+    WhereUsed(external::install),
+    Always(crate::ai::install_model),
+    WhereUsed(crate::ai::install_on_demand),
+    WhereUsed(crate::ai::install_other),
+    WhereUsed(|| traffic::install(Place::Answers)),
+    WhereUsed(cors::install),
+    Always(csrf::install),
+    Always(|| traffic::install(Place::Asked)),
+    Guards(GuardSort::ExtAuth),
+    Guards(GuardSort::Keys),
+    Guards(GuardSort::Login),
+    Guards(GuardSort::Tokens),
+    Always(rbac::install),
+    WhereUsed(traffic::install_fault),
+    WhereUsed(|| traffic::install(Place::Buffer)),
+    WhereUsed(|| traffic::install(Place::RequestBandwidth)),
+    WhereUsed(|| traffic::install(Place::ResponseBandwidth)),
+    WhereUsed(|| traffic::install(Place::Compression)),
+    WhereUsed(|| limits::install(false)),
+    WhereUsed(|| limits::install(true)),
+    WhereUsed(crate::ai::install_usage),
+    WhereUsed(limits::install_local),
+    WhereUsed(|| traffic::install(Place::Credentials)),
+    WhereUsed(session::install),
+    WhereUsed(crate::ai::install_picker),
+    WhereUsed(super::dynamic::install),
+    Always(router::install),
 ];
 
 pub(crate) fn chain() -> Vec<HttpFilter> {
-    CHAIN.iter().map(|install| install()).collect()
+    CHAIN.iter().map(http_filter).collect()
 }
 
-fn installed((name, config): (&str, Any)) -> HttpFilter {
-    HttpFilter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(config)), ..HttpFilter::default() }
+fn http_filter(installed: &Installed) -> HttpFilter {
+    match installed {
+        Always(install) => {
+            let (name, config) = install();
+            let config_type = Some(ConfigType::TypedConfig(config));
+            HttpFilter { name: name.to_owned(), config_type, ..HttpFilter::default() }
+        }
+        WhereUsed(install) => {
+            let (name, config) = install();
+            presence::discovered(name, config.type_url)
+        }
+        Guards(sort) => guards::install(*sort),
+    }
 }
