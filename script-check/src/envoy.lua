@@ -17,7 +17,9 @@ local function run(headers, metadata, orders, text)
   }
   local handle = {
     headers = function() return map(headers) end,
-    metadata = function() return map(orders) end,
+    -- Of the route that gives the orders, and of the one that is found for the model.
+    route = function() return { metadata = function() return map(orders) end } end,
+    metadata = function() return map({ found = 'a route' }) end,
     streamInfo = function()
       return {
         dynamicMetadata = function()
@@ -45,7 +47,9 @@ end
 
 -- The status of a refusal, or the model, or neither.
 function model_of(text, content_type)
-  local orders = { act = 'read', api = 'openai', rest = '/chat/completions', tables = '80|h' }
+  local orders = {
+    act = 'read', api = 'openai', rest = '/chat/completions', tables = '80|h', counted = 'true', estimates = 'output,total',
+  }
   local refused, headers = run(request(content_type), {}, orders, text)
   return refused, headers['x-ai-eg-model']
 end
@@ -54,7 +58,7 @@ end
 function edited_by(orders, text)
   local headers = request()
   headers['x-chancery-edits'] = orders
-  local kept = { ['chancery.ai'] = { rest = '/chat/completions', asked = {} } }
+  local kept = { ['chancery.ai'] = { request = '/chat/completions' } }
   local refused, _, made = run(headers, kept, {}, text)
   return refused, made
 end

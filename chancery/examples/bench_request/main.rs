@@ -2,7 +2,8 @@
 //! filters, and by an external processor that does the same. `make bench-request`.
 //!
 //! CPU is that of the Envoy under test and of its processor, as the kernel counts it; the rate limit service stands apart.
-//! Ratios are of one run on one machine. An argument chooses loads by their names.
+//! All that is compared takes turns, round by round, and what counts is the middle of the rounds: whatever else a machine
+//! does then meets all of them. An argument chooses loads by their names.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people, which fails where it panics")]
 
@@ -19,7 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const CONNECTIONS: usize = 32;
-const TICKS: f64 = 100.0;
+const ROUND: Duration = Duration::from_millis(500);
+
+const WORKS: [(&str, Work); 3] = [("route", Work::Route), ("and cost", Work::Cost), ("and a limit", Work::Limit)];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -52,20 +55,38 @@ async fn main() -> anyhow::Result<()> {
         return processor::serve(args.next().unwrap().parse()?).await;
     }
     let chancery = std::env::var("CHANCERY_BIN").unwrap_or_else(|_| "target/release/chancery".to_owned());
-    let seconds: u64 = std::env::var("SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let rounds: usize = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     println!("us of CPU a request that Envoy and its helper need over plain proxying, {CONNECTIONS} connections");
     println!("{:<36} {:>8} {:>18} {:>8} {:>8}", "", "plain", "processor", "ours", "ratio");
     for load in loads().into_iter().filter(|load| load.name.contains(&wanted)) {
-        let (plain, _) = measure(&chancery, &load, Way::Plain, seconds).await?;
-        for (words, work) in [("route", Work::Route), ("and cost", Work::Cost), ("and a limit", Work::Limit)] {
-            let (envoy, helper) = measure(&chancery, &load, Way::Processor(work), seconds).await?;
+        let each = WORKS.iter().flat_map(|(_, work)| [Way::Processor(*work), Way::Ours(*work)]);
+        let mut running = Vec::new();
+        for way in std::iter::once(Way::Plain).chain(each) {
+            running.push(Running::start(&chancery, &load, way).await?);
+        }
+        let mut used: Vec<[Vec<f64>; 2]> = vec![<[Vec<f64>; 2]>::default(); running.len()];
+        for _ in 0..rounds {
+            for (one, used) in running.iter().zip(&mut used) {
+                let [envoy, helper] = one.round(&load.body).await?;
+                used[0].push(envoy);
+                used[1].push(helper);
+            }
+        }
+        let used: Vec<[f64; 2]> = used.into_iter().map(|each| each.map(middle)).collect();
+        let [plain, _] = used[0];
+        for ((words, _), pair) in WORKS.iter().zip(used[1..].chunks(2)) {
+            let ([envoy, helper], ours) = (pair[0], pair[1][0] - plain);
             let (theirs, both) = (envoy - plain + helper, format!("{:.0} + {helper:.0}", envoy - plain));
-            let ours = measure(&chancery, &load, Way::Ours(work), seconds).await?.0 - plain;
             let name = format!("{}, {words}", load.name);
             println!("{name:<36} {plain:>8.0} {both:>18} {ours:>8.0} {:>8.1}", theirs / ours);
         }
     }
     Ok(())
+}
+
+fn middle(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
 fn loads() -> Vec<Load> {
@@ -85,54 +106,69 @@ fn loads() -> Vec<Load> {
     ]
 }
 
-/// CPU of one request in Envoy and in its helper, in microseconds.
-async fn measure(chancery: &str, load: &Load, way: Way, seconds: u64) -> anyhow::Result<(f64, f64)> {
-    let options = Options {
-        completion_tokens: if load.pace.is_some() { 200 } else { 20 },
-        pace: load.pace.unwrap_or_default(),
-        max_running: 10_000,
-        max_model_len: 1 << 20,
-        ..Options::new("sim", "m")
-    };
-    let server = Simulator::start(options).await?;
-    let (port, stub) = (free_port(), free_port());
-    let mut helper = None;
-    let mut control = None;
-    let bootstrap = match way {
-        Way::Plain => bootstraps::plain(port, server.port()),
-        Way::Processor(work) => {
-            helper = Some(Helper::start(stub)?);
-            let manifests = bootstraps::manifests(free_port(), server.port(), Work::Limit);
-            let counting = Chancery::start(chancery, &[("all.yaml", &manifests)]).await?;
-            let limits = (work == Work::Limit).then_some(counting.ratelimit);
-            control = Some(counting);
-            bootstraps::processed(port, server.port(), stub, work, limits)
-        }
-        Way::Ours(work) => {
-            let manifests = bootstraps::manifests(port, server.port(), work);
-            let serving = Chancery::start(chancery, &[("all.yaml", &manifests)]).await?;
-            let bootstrap = serving.bootstrap("default/ai", &[]).await?;
-            control = Some(serving);
-            bootstrap
-        }
-    };
-    let envoy = Envoy::start(&bootstrap).await?;
-    let body: Value = serde_json::from_str(&load.body)?;
-    eventually("the model is served", Duration::from_secs(30), || async {
-        let client = HttpClient::new(port).header("x-user-id", "bench");
-        let reply = client.post_json("/v1/chat/completions", &body).await.ok()?;
-        (reply.status == 200).then_some(())
-    })
-    .await;
-    run(port, &load.body, Duration::from_secs(1)).await?;
-    let used = || [envoy.pid(), helper.as_ref().map(|helper| helper.0.id())].map(|pid| pid.map_or(0.0, cpu));
-    let before = used();
-    let requests = run(port, &load.body, Duration::from_secs(seconds)).await?;
-    let after = used();
-    drop(control);
-    anyhow::ensure!(requests > 0, "no request was answered");
-    let [in_envoy, in_helper] = [after[0] - before[0], after[1] - before[1]].map(|used| used * 1e6 / requests as f64);
-    Ok((in_envoy, in_helper))
+/// An Envoy under test, with what it needs.
+struct Running {
+    port: u16,
+    envoy: Envoy,
+    helper: Option<Helper>,
+    _control: Option<Chancery>,
+    _server: Simulator,
+}
+
+impl Running {
+    async fn start(chancery: &str, load: &Load, way: Way) -> anyhow::Result<Self> {
+        let options = Options {
+            completion_tokens: if load.pace.is_some() { 200 } else { 20 },
+            pace: load.pace.unwrap_or_default(),
+            max_running: 10_000,
+            max_model_len: 1 << 20,
+            ..Options::new("sim", "m")
+        };
+        let server = Simulator::start(options).await?;
+        let (port, stub) = (free_port(), free_port());
+        let mut helper = None;
+        let mut control = None;
+        let bootstrap = match way {
+            Way::Plain => bootstraps::plain(port, server.port()),
+            Way::Processor(work) => {
+                helper = Some(Helper::start(stub)?);
+                let manifests = bootstraps::manifests(free_port(), server.port(), Work::Limit);
+                let counting = Chancery::start(chancery, &[("all.yaml", &manifests)]).await?;
+                let limits = (work == Work::Limit).then_some(counting.ratelimit);
+                control = Some(counting);
+                bootstraps::processed(port, server.port(), stub, work, limits)
+            }
+            Way::Ours(work) => {
+                let manifests = bootstraps::manifests(port, server.port(), work);
+                let serving = Chancery::start(chancery, &[("all.yaml", &manifests)]).await?;
+                let bootstrap = serving.bootstrap("default/ai", &[]).await?;
+                control = Some(serving);
+                bootstrap
+            }
+        };
+        let envoy = Envoy::start(&bootstrap).await?;
+        let body: Value = serde_json::from_str(&load.body)?;
+        eventually("the model is served", Duration::from_secs(30), || async {
+            let client = HttpClient::new(port).header("x-user-id", "bench");
+            let reply = client.post_json("/v1/chat/completions", &body).await.ok()?;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+        let running = Self { port, envoy, helper, _control: control, _server: server };
+        running.round(&load.body).await?;
+        Ok(running)
+    }
+
+    /// CPU of one request in Envoy and in its helper, in microseconds.
+    async fn round(&self, body: &str) -> anyhow::Result<[f64; 2]> {
+        let pids = [self.envoy.pid(), self.helper.as_ref().map(|helper| helper.0.id())];
+        let used = || pids.map(|pid| pid.map_or(0.0, cpu));
+        let before = used();
+        let requests = run(self.port, body, ROUND).await?;
+        let after = used();
+        anyhow::ensure!(requests > 0, "no request was answered");
+        Ok([0, 1].map(|at| (after[at] - before[at]) / requests as f64))
+    }
 }
 
 /// The processor in a process of its own, so that its CPU is counted.
@@ -153,12 +189,14 @@ impl Drop for Helper {
     }
 }
 
-/// Seconds of CPU that a process has used.
+/// Microseconds of CPU that a process has used.
 fn cpu(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).filter_map(|text| text.parse().ok()).collect();
-    ticks.iter().sum::<f64>() / TICKS
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of_task = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    tasks.filter_map(of_task).sum::<f64>() / 1e3
 }
 
 /// Keeps connections busy for a time. How many requests were answered.

@@ -28,7 +28,7 @@ use xds_api::google::protobuf::Any;
 use super::api::Api;
 use super::backends::{self, Share};
 use super::cluster::unedited;
-use super::costs::Costs;
+use super::costs::{Costs, Estimate};
 use super::edits::{EDITS_HEADER, Edits};
 use super::filters::USAGE;
 use super::host::{Listed, seconds};
@@ -60,6 +60,10 @@ pub(crate) struct AiRules {
     pub guards: BTreeMap<String, Any>,
     /// Orders for filters that stand before the one that reads the model.
     pub before: BTreeMap<String, Any>,
+    /// Whether answers to some of its requests are counted.
+    pub counted: bool,
+    /// What limits hold of a request before it is answered.
+    pub estimates: BTreeSet<Estimate>,
 }
 
 /// What the routes of a Gateway need besides themselves.
@@ -138,6 +142,8 @@ pub(crate) fn evaluate(
             policies.guard(&mut guarded);
             rules.guards = guarded.typed_per_filter_config;
         }
+        rules.counted |= policies.counting().is_some();
+        rules.estimates.extend(policies.estimates());
         take(route, index, rule, &policies, &mut rules, &mut needs, view);
     }
     let hcm = &listener.hcm;

@@ -80,14 +80,13 @@ impl Costs {
     }
 
     /// Where an estimate of a cost stands before the request is answered; none where only experience can tell.
-    pub(crate) fn estimate(&self, key: &str) -> Option<String> {
-        let field = match self.0.get(key)? {
-            Cost::Tokens(LlmRequestCostType::InputToken) => "input",
-            Cost::Tokens(LlmRequestCostType::OutputToken) => "output",
-            Cost::Tokens(LlmRequestCostType::TotalToken) => "total",
-            Cost::Tokens(_) | Cost::Expression(_) => return None,
-        };
-        Some(format!("%DYNAMIC_METADATA({METADATA}:asked:{field})%"))
+    pub(crate) fn estimate(&self, key: &str) -> Option<Estimate> {
+        match self.0.get(key)? {
+            Cost::Tokens(LlmRequestCostType::InputToken) => Some(Estimate("input")),
+            Cost::Tokens(LlmRequestCostType::OutputToken) => Some(Estimate("output")),
+            Cost::Tokens(LlmRequestCostType::TotalToken) => Some(Estimate("total")),
+            Cost::Tokens(_) | Cost::Expression(_) => None,
+        }
     }
 
     /// The costs as the script reads them: names, each with its function.
@@ -100,6 +99,21 @@ impl Costs {
             format!("{{{},function(u,c,h) {body} end}}", expression::quoted(key))
         });
         format!("return {{{}}}", entries.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// What is known of a cost before the request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Estimate(&'static str);
+
+impl Estimate {
+    pub(crate) fn field(self) -> &'static str {
+        self.0
+    }
+
+    /// Where the script that reads the request notes it.
+    pub(crate) fn format(self) -> String {
+        format!("%DYNAMIC_METADATA({METADATA}:asked_{})%", self.0)
     }
 }
 

@@ -73,7 +73,7 @@ fn of_ai_routes() -> FilterSpecifier {
         matcher: Some(MetadataMatcher {
             filter: METADATA.to_owned(),
             path: vec![PathSegment { segment: Some(Segment::Key("request".to_owned())) }],
-            value: Some(ValueMatcher { match_pattern: Some(MatchPattern::BoolMatch(true)) }),
+            value: Some(ValueMatcher { match_pattern: Some(MatchPattern::PresentMatch(true)) }),
             ..MetadataMatcher::default()
         }),
         match_if_key_not_found: Some(boolean(false)),

@@ -34,7 +34,7 @@ mod wishes;
 pub(crate) use attached::{AiRules, evaluate as evaluate_attached};
 pub(crate) use backends::{problem as backend_problem, resolve as resolve_share};
 pub(crate) use cluster::{complete as complete_cluster, discovery, localities, makes};
-pub(crate) use costs::{COSTS, Costs, problems as cost_problems};
+pub(crate) use costs::{COSTS, Costs, Estimate, problems as cost_problems};
 pub(crate) use credentials::unsupported as unsupported_credential;
 pub(crate) use expression::to_lua as cost_expression;
 pub(crate) use filters::{METADATA, OTHER, USAGE, install_model, install_on_demand, install_other, install_usage};
@@ -42,6 +42,6 @@ pub(crate) use host::{HostModels, Listing, evaluate as evaluate_host, evaluate_l
 pub(crate) use kgateway::token as kgateway_token;
 pub(crate) use local_reply::openai_shaped;
 pub(crate) use pool::install as install_picker;
-pub(crate) use pre_route::{routes as pre_routes, text as orders_text};
+pub(crate) use pre_route::{Known as KnownModels, routes as pre_routes, text as orders_text};
 pub(crate) use tables::{ModelKey, evaluate_scope, evaluate_table};
 pub(crate) use wishes::{Wishes, usable};

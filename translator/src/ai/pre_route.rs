@@ -3,7 +3,7 @@
 //! They answer nothing themselves: a request that comes back to one was not understood.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use smol_str::SmolStr;
@@ -14,19 +14,37 @@ use xds_api::envoy::config::route::v3::{DirectResponseAction, Route, RouteMatch}
 use xds_api::google::protobuf::{Any, Struct, Value, value};
 
 use super::api::{ENDPOINTS, LISTS};
+use super::costs::Estimate;
 use super::filters::MODEL;
 use super::tables::{ModelKey, tables_of};
 use crate::names::HcmId;
 use crate::render::filters::table_fallback;
 use crate::routing::{PathRank, Precedence, RankedRoute};
 
-/// With orders for the filters that stand before the one that reads the model; and whether tables of models are fetched.
-pub(crate) fn routes(hcm: &HcmId, host: &str, before: &BTreeMap<String, Any>, many: bool) -> Vec<RankedRoute> {
+/// What is known of the models of a host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// Their tables are fetched on demand.
+    pub many: bool,
+    /// Answers of some are counted, so that it has to be known what a request asks for.
+    pub counted: bool,
+    /// What limits hold of a request before it is answered.
+    pub estimates: BTreeSet<Estimate>,
+}
+
+/// With orders for the filters that stand before the one that reads the model.
+pub(crate) fn routes(hcm: &HcmId, host: &str, before: &BTreeMap<String, Any>, known: &Known) -> Vec<RankedRoute> {
+    let estimates: Vec<&str> = known.estimates.iter().map(|estimate| estimate.field()).collect();
+    let estimates = estimates.join(",");
+    let marks = [
+        known.many.then_some(("many", "true")),
+        known.counted.then_some(("counted", "true")),
+        (!estimates.is_empty()).then_some(("estimates", estimates.as_str())),
+    ];
     let tables = tables_of(hcm, host);
     let reading = ENDPOINTS.iter().map(|endpoint| {
         let orders = [("act", "read"), ("api", endpoint.api.name()), ("rest", endpoint.rest), ("tables", &tables)];
-        let fetched = many.then_some(("many", "true"));
-        exact(endpoint.path, &orders.into_iter().chain(fetched).collect::<Vec<_>>(), before)
+        exact(endpoint.path, &orders.into_iter().chain(marks.into_iter().flatten()).collect::<Vec<_>>(), before)
     });
     let lists = LISTS.iter().map(|(path, api)| {
         let key = ModelKey::List(*api).scope_prefix();

@@ -11,15 +11,17 @@ use smol_str::SmolStr;
 use xds_api::envoy::config::route::v3::route::Action;
 use xds_api::envoy::config::route::v3::route_match::PathSpecifier;
 use xds_api::envoy::config::route::v3::{DirectResponseAction, Route, RouteConfiguration, RouteMatch};
+use xds_api::google::protobuf::Any;
 
 use super::encoded_table::EncodedTable;
+use crate::ai::{AiRules, KnownModels};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{HcmId, Shard};
 use crate::render::filters::table_fallback;
 use crate::routing::{AttachedRules, RankedRoute};
 
 pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
-    let mut by_model: BTreeMap<SmolStr, (bool, Vec<RankedRoute>)> = BTreeMap::new();
+    let mut by_model: BTreeMap<SmolStr, ByModel<'_>> = BTreeMap::new();
     let mut hosts: BTreeMap<SmolStr, Vec<&RankedRoute>> = BTreeMap::new();
     let mut misdirected = BTreeSet::new();
     for unit in view.demanders() {
@@ -28,15 +30,8 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
                 let Some(rules) = view.made_by::<AttachedRules>(unit) else { continue };
                 for host in rules.hostnames.iter().filter(|host| Shard::of(host) == shard) {
                     hosts.entry(host.clone()).or_default().extend(&rules.routes);
-                    // One set of routes leads to the models of a host, whichever routes name them: the first that has
-                    // something to say about requests whose model is not known yet says it for all.
                     if let Some(ai) = &rules.ai {
-                        let known = by_model.get(host).is_some_and(|(before, _)| *before || ai.before.is_empty());
-                        if !known {
-                            let routes =
-                                crate::ai::pre_routes(hcm, host, &ai.before, crate::ai::many_models(hcm, host, view));
-                            by_model.insert(host.clone(), (!ai.before.is_empty(), routes));
-                        }
+                        by_model.entry(host.clone()).or_default().add(ai);
                     }
                 }
             }
@@ -55,7 +50,9 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
             _ => {}
         }
     }
-    for (host, (_, routes)) in &by_model {
+    let by_model: Vec<(SmolStr, Vec<RankedRoute>)> =
+        by_model.into_iter().map(|(host, found)| (host.clone(), found.routes(hcm, &host, view))).collect();
+    for (host, routes) in &by_model {
         hosts.entry(host.clone()).or_default().extend(routes);
     }
     for host in &misdirected {
@@ -74,6 +71,27 @@ pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
         table.host(&host, &host, routes.iter().map(|route| &route.body).chain(last));
     }
     Product::Resource(table.finish(&REST)).into()
+}
+
+/// One set of routes leads to the models of a host, whichever routes name them.
+#[derive(Default)]
+struct ByModel<'a> {
+    /// The first route that has something to say about requests whose model is not known yet says it for all.
+    before: Option<&'a BTreeMap<String, Any>>,
+    known: KnownModels,
+}
+
+impl<'a> ByModel<'a> {
+    fn add(&mut self, rules: &'a AiRules) {
+        self.before = self.before.or(Some(&rules.before).filter(|before| !before.is_empty()));
+        self.known.counted |= rules.counted;
+        self.known.estimates.extend(&rules.estimates);
+    }
+
+    fn routes(self, hcm: &HcmId, host: &SmolStr, view: &View<'_>) -> Vec<RankedRoute> {
+        let known = KnownModels { many: crate::ai::many_models(hcm, host, view), ..self.known };
+        crate::ai::pre_routes(hcm, host, self.before.unwrap_or(&BTreeMap::new()), &known)
+    }
 }
 
 /// What is the same in every table.

@@ -4,7 +4,7 @@ use kinds::{Kind, ObjectId};
 use xds_api::envoy::config::core::v3::Metadata;
 use xds_api::envoy::config::route::v3::{Route, RouteAction};
 
-use crate::ai::{Costs, USAGE, orders_text};
+use crate::ai::{Costs, Estimate, USAGE, orders_text};
 use crate::engine::{UnitId, View};
 use crate::names::{ListenerId, Settings};
 use crate::options::LimitService;
@@ -191,6 +191,14 @@ impl RulePolicies<'_> {
     pub(crate) fn counting(&self) -> Option<Metadata> {
         let costs = self.costs.as_ref().filter(|costs| !costs.is_empty())?;
         Some(costs.orders(self.route))
+    }
+
+    /// What limits hold of a request before it is answered.
+    pub(crate) fn estimates(&self) -> Vec<Estimate> {
+        let own = self.rule.traffic.and_then(|traffic| traffic.limits.as_ref());
+        let all = own.into_iter().chain(self.limiting.iter().filter_map(|traffic| traffic.limits.as_ref()));
+        let needed = all.flat_map(Limits::costed);
+        needed.filter_map(|needed| self.costs.as_ref()?.estimate(&needed.key)).collect()
     }
 
     /// Puts on a route only what says who may come in.

@@ -71,7 +71,9 @@ function envoy_on_request(h)
   local headers = h:headers()
   local path = headers:get(':path')
   local bare = string.match(path, '^[^?#]*')
-  h:streamInfo():dynamicMetadata():set('chancery.ai', 'request', true)
+  local rest = orders:get('rest')
+  -- What Envoy answers from here on has the form of the API; and what stands behind a provider's prefix is kept.
+  h:streamInfo():dynamicMetadata():set('chancery.ai', 'request', rest or act)
   if act == 'unsupported' then
     return refuse(h, 404, 'unsupported path: ' .. bare, 'invalid_request_error', 'unknown_url')
   end
@@ -89,7 +91,8 @@ function envoy_on_request(h)
     if method == 'OPTIONS' then return end
     return refuse(h, 405, method .. ' is not supported on ' .. bare, 'invalid_request_error', 'method_not_supported')
   end
-  local api, rest, many = orders:get('api'), orders:get('rest'), orders:get('many')
+  local api, many, counted = orders:get('api'), orders:get('many'), orders:get('counted')
+  local estimates = orders:get('estimates') or ''
   local content_type = headers:get('content-type') or ''
   local body = h:body()
   local text = body and body:length() > 0 and body:getBytes(0, body:length()) or ''
@@ -109,8 +112,15 @@ function envoy_on_request(h)
   headers = h:headers()
   headers:replace('x-chancery-api', api)
   local metadata = h:streamInfo():dynamicMetadata()
-  metadata:set('chancery.ai', 'rest', rest)
-  metadata:set('chancery.ai', 'asked', found and asked_of(text, found, rest) or { input = 0, output = 0, total = 0 })
+  if counted ~= nil then
+    -- Each entry costs a microsecond or two, a table of them more than its entries.
+    local asked = found and asked_of(text, found, rest) or { input = 0, output = 0, total = 0 }
+    metadata:set('chancery.ai', 'asked_input', asked.input)
+    if asked.usage then metadata:set('chancery.ai', 'asks_usage', true) end
+    for field in string.gmatch(estimates, '%a+') do
+      if field ~= 'input' then metadata:set('chancery.ai', 'asked_' .. field, asked[field]) end
+    end
+  end
   if model and model ~= '' then
     headers:replace('x-ai-eg-model', model)
     headers:replace('x-chancery-scope', 'model/' .. tables .. '|' .. model)

@@ -127,6 +127,15 @@ local function unescape(text)
   end
 end
 
+-- Whether a key means what it says: usual ones do. A plain loop, which the interpreter compiles, and a search is not.
+local function is_plain(name)
+  for i = 1, #name do
+    local c = byte(name, i)
+    if c < 32 or c == 92 or c >= 128 then return false end
+  end
+  return true
+end
+
 local FIRST_KEY, KEY, VALUE, FIRST_VALUE, AFTER = 1, 2, 3, 4, 5
 
 -- The places of the wanted top-level fields as {first byte, last byte}, and the place of the opening brace; or nil and
@@ -146,9 +155,11 @@ local function scan(s, want)
         if not q then return nil, 'it ends within a string' end
         if depth == 1 then
           name = sub(s, p + 1, q - 1)
-          local meant = unescape(name)
-          if not meant then return nil, 'a key is not valid' end
-          if meant ~= name and want[meant] then return nil, 'the key `' .. meant .. '` is written with escapes' end
+          if not is_plain(name) then
+            local meant = unescape(name)
+            if not meant then return nil, 'a key is not valid' end
+            if meant ~= name and want[meant] then return nil, 'the key `' .. meant .. '` is written with escapes' end
+          end
           if want[name] and found[name] then return nil, 'the key `' .. name .. '` is there twice' end
         end
         p, c = past_space(s, q + 1)

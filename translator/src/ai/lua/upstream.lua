@@ -130,7 +130,7 @@ local function path_of(edits, path, kept)
   if not edits.template then return path end
   local query = string.match(path, '%?.*$') or ''
   local effective = edits.model or kept.model or ''
-  local made = string.gsub(edits.template, '{(%a+)}', { rest = kept.rest or '', model = segment(effective) })
+  local made = string.gsub(edits.template, '{(%a+)}', { rest = kept.request or '', model = segment(effective) })
   -- A path that a server has beside its prefix.
   made = string.gsub(made, '^.*/%.%./', '/')
   if query ~= '' and string.find(made, '?', 1, true) then query = '&' .. sub(query, 2) end
@@ -144,11 +144,12 @@ function envoy_on_request(h)
   local orders = headers:get('x-chancery-edits')
   local path = headers:get(':path')
   if orders then
-    metadata:set('chancery.ai', 'first', { edits = orders, path = path })
+    metadata:set('chancery.first', 'attempt', orders .. '\n' .. path)
     headers:remove('x-chancery-edits')
   else
-    local first = kept.first or {}
-    orders, path = first.edits or '', first.path or path
+    local first = metadata:get('chancery.first')
+    if first then orders, path = string.match(first.attempt, '^([^\n]*)\n(.*)$') end
+    orders = orders or ''
   end
   -- The share is still looked at by what signs the request.
   local edits = edits_of(orders, headers:get('x-chancery-share') or '0')
@@ -158,7 +159,7 @@ function envoy_on_request(h)
   if edits.backend then metadata:set('chancery.ai', 'backend', edits.backend) end
   -- What counts the answer reads plain text.
   if edits.usage then headers:remove('accept-encoding') end
-  local usage = edits.usage and kept.asked ~= nil and kept.asked.usage == true
+  local usage = edits.usage and kept.asks_usage == true
   headers:replace(':path', path_of(edits, path, kept))
   if not edits.body and not usage then return end
   local content_type = headers:get('content-type') or ''

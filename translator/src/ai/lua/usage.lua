@@ -127,6 +127,9 @@ local function take_whole(s, u)
   return take_from(s, u, { 'meta' })
 end
 
+-- What is noted where there is some: a table costs what its entries do.
+local SELDOM = { 'cached', 'creation', 'reasoning' }
+
 local function costs(h, made, u, more, context)
   local input, output = u.input or 0, (u.output or 0) + more
   if u.apart then input = input + (u.read or 0) + (u.creation or 0) end
@@ -135,7 +138,11 @@ local function costs(h, made, u, more, context)
     cached = u.cached or u.read or 0, creation = u.creation or 0, reasoning = u.reasoning or 0,
   }
   local metadata = h:streamInfo():dynamicMetadata()
-  metadata:set('chancery.ai', 'tokens', whole)
+  local noted = { input = input, output = output, total = whole.total }
+  for _, name in ipairs(SELDOM) do
+    if whole[name] ~= 0 then noted[name] = whole[name] end
+  end
+  metadata:set('chancery.ai', 'tokens', noted)
   for _, entry in ipairs(made) do
     local good, cost = pcall(entry[2], whole, context, helpers)
     if good and cost == cost and cost >= 0 then metadata:set(NS, entry[1], cost < MOST and floor(cost) or MOST) end
@@ -186,8 +193,8 @@ local function usage_in(s, to, u, mark)
 end
 
 local function stream(h, made, context, kept)
-  local mark = MARKS[kept.rest or '']
-  local u, more, known, rest, due = { input = kept.asked and kept.asked.input }, 0, false, nil, 1
+  local mark = MARKS[kept.request or '']
+  local u, more, known, rest, due = { input = kept.asked_input }, 0, false, nil, 1
   local first, last
   for chunk in h:bodyChunks() do
     local n = chunk:length()
@@ -230,7 +237,7 @@ local function whole(h, made, context, kept)
   end
   local s, u = #parts == 1 and parts[1] or table.concat(parts), {}
   if take_whole(s, u) then return costs(h, made, u, 0, context) end
-  u.input = kept.asked and kept.asked.input
+  u.input = kept.asked_input
   costs(h, made, u, floor(#s / BYTES), context)
 end
 
@@ -247,13 +254,13 @@ function envoy_on_response(h)
   local made = program(orders)
   local context = { model = kept.model or '', backend = kept.backend or '', route = h:metadata():get('route') or '' }
   local content_type = headers:get('content-type') or ''
-  if FREE[kept.rest or ''] then
+  if FREE[kept.request or ''] then
     for _, entry in ipairs(made) do h:streamInfo():dynamicMetadata():set(NS, entry[1], 0) end
     return
   end
   if find(content_type, 'text/event-stream', 1, true) then return stream(h, made, context, kept) end
   if find(content_type, 'json', 1, true) then return whole(h, made, context, kept) end
-  costs(h, made, { input = kept.asked and kept.asked.input }, 0, context)
+  costs(h, made, { input = kept.asked_input }, 0, context)
 end
 
 -- Passes over backends whose quotas are spent, as the rate limit service has just said; refuses a request for which none is

@@ -41,13 +41,17 @@ pub(crate) struct Costed<'a> {
 impl Limits {
     /// The costs that the rules need on a route and that its author does not list.
     pub(crate) fn unproduced(&self, costs: &Costs) -> Vec<Costed<'_>> {
-        let needed = self.rules.iter().filter_map(|rule| match &rule.response {
+        self.costed().filter(|needed| !costs.lists(&needed.key)).collect()
+    }
+
+    /// The costs that the rules need.
+    pub(crate) fn costed(&self) -> impl Iterator<Item = Costed<'_>> {
+        self.rules.iter().filter_map(|rule| match &rule.response {
             Some(Hits::Noted(place)) if place.namespace == COSTS => {
                 Some(Costed { rule, key: place.key.as_str().into() })
             }
             _ => None,
-        });
-        needed.filter(|needed| !costs.lists(&needed.key)).collect()
+        })
     }
 
     /// What the service in use cannot be told.
@@ -164,7 +168,7 @@ fn asked(rule: &Rule, expected: &[Action], met: &[Action], route: &Route<'_>, re
     let estimate = match (place.namespace == COSTS, route.costs) {
         (false, _) => HitsAddend { number: Some(number(0)), ..HitsAddend::default() },
         (true, Some(costs)) => match costs.estimate(&place.key) {
-            Some(format) => HitsAddend { format, ..HitsAddend::default() },
+            Some(estimate) => HitsAddend { format: estimate.format(), ..HitsAddend::default() },
             None => HitsAddend { number: Some(number(0)), ..HitsAddend::default() },
         },
         (true, None) => return vec![check],

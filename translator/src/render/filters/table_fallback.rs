@@ -23,13 +23,16 @@ function envoy_on_request(h)
   local headers = h:headers()
   local key = headers:get("x-chancery-scope")
   if key == nil then return end
-  local lower = string.gsub(string.lower(key), ":%d+$", "")
-  if lower ~= key then
-    headers:replace("x-chancery-scope", lower)
-    h:clearRouteCache()
+  if string.find(key, "[%u:]") then
+    local lower = string.gsub(string.lower(key), ":%d+$", "")
+    if lower ~= key then
+      key = lower
+      headers:replace("x-chancery-scope", key)
+      h:clearRouteCache()
+    end
   end
   if h:metadata():get("route") == nil then
-    headers:replace("x-chancery-scope", string.match(lower, "^[^|]*") .. "|*")
+    headers:replace("x-chancery-scope", string.match(key, "^[^|]*|") .. "*")
     h:clearRouteCache()
   end
 end
