@@ -8,6 +8,7 @@ use kinds::gateway::{GatewayAddress, GatewaySpec};
 use kinds::{Kind, ObjectId};
 use smol_str::SmolStr;
 
+use crate::addresses::{self, Verdict as Usable};
 use crate::attach::Plan;
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::graph::{Target, Verdict};
@@ -29,6 +30,7 @@ pub struct Deployment {
     pub annotations: BTreeMap<SmolStr, SmolStr>,
     /// The ports of usable listeners, those of ListenerSets among them.
     pub ports: BTreeSet<DeployedPort>,
+    /// Of those that it asks for, the ones that it may have.
     pub addresses: Vec<GatewayAddress>,
     pub parameters: Parameters,
 }
@@ -59,6 +61,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
         return Outcome::default();
     }
     let infrastructure = spec.infrastructure.clone().unwrap_or_default();
+    let usable = spec.addresses.iter().filter(|address| addresses::judge(address, view.options) == Usable::Usable);
     let port = |id: crate::engine::PortId| DeployedPort { number: id.number, udp: id.udp };
     let deployment = Deployment {
         uid: object.meta.uid.clone(),
@@ -67,7 +70,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
         labels: infrastructure.labels,
         annotations: infrastructure.annotations,
         ports: plan.listeners.iter().filter(|l| l.usable()).map(|l| port(l.port)).collect(),
-        addresses: spec.addresses.clone(),
+        addresses: usable.cloned().collect(),
         parameters: parameters(gateway, spec, view),
     };
     Product::Deployment(deployment.into()).into()

@@ -7,6 +7,7 @@
 //! Invariants: no I/O, no clock, no randomness; it never fails, but returns findings beside its output; the same objects
 //! give the same bytes in whatever order and in however many steps they arrive.
 
+mod addresses;
 mod ai;
 mod attach;
 mod deployment;
@@ -23,6 +24,7 @@ mod routing;
 mod shared;
 mod status;
 
+pub use addresses::AddressRange;
 pub use deployment::{DeployedPort, Deployment, Parameters};
 pub use engine::{Change, GroupChange, Translator, Update};
 pub use graph::{Edge, Graph, Node, Role, Target, Verdict};

@@ -1,5 +1,7 @@
 //! What a deployment decides about translation.
 
+use crate::AddressRange;
+
 /// The name under which a GatewayClass is ours.
 pub const CONTROLLER_NAME: &str = "chancery.dev/gateway-controller";
 
@@ -19,6 +21,8 @@ pub struct Options {
     pub system_roots: String,
     /// How pickers of pools take bodies, unless a pool says otherwise.
     pub picker_bodies: PickerBodies,
+    /// The addresses that Gateways may ask for; any, where there are none.
+    pub gateway_addresses: Vec<AddressRange>,
     /// Who counts what limits are about.
     pub limits: LimitService,
 }
@@ -72,6 +76,7 @@ impl Default for Options {
             cluster_domain: "cluster.local".to_owned(),
             system_roots: SYSTEM_ROOTS.to_owned(),
             picker_bodies: PickerBodies::Streamed,
+            gateway_addresses: Vec::new(),
             limits: LimitService::Embedded(Address { host: "127.0.0.1".to_owned(), port: 18081 }),
         }
     }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use smol_str::SmolStr;
 use sources::file::Scanner;
 use sources::kubernetes::{self, Scope};
-use translator::{CONTROLLER_NAME, Options, PickerBodies, SYSTEM_ROOTS};
+use translator::{AddressRange, CONTROLLER_NAME, Options, PickerBodies, SYSTEM_ROOTS};
 
 use super::Translated;
 use crate::managed::Settings;
@@ -23,6 +23,9 @@ pub(crate) struct Objects {
     /// of it. A pool may say otherwise by the annotation chancery.dev/picker-bodies
     #[arg(long, value_name = "HOW", env = "CHANCERY_PICKER_BODIES", default_value = "streamed")]
     picker_bodies: PickerBodies,
+    /// The addresses that Gateways may ask for, as ranges; any, where none are said
+    #[arg(long, value_name = "RANGE", env = "CHANCERY_GATEWAY_ADDRESSES", value_delimiter = ',')]
+    gateway_addresses: Vec<AddressRange>,
     /// The file, where Envoys run, with the roots that `wellKnownCACertificates: System` means
     #[arg(long, value_name = "FILE", env = "CHANCERY_SYSTEM_ROOTS", default_value = SYSTEM_ROOTS)]
     system_roots: String,
@@ -91,6 +94,7 @@ impl Objects {
             cluster_domain: self.cluster.cluster_domain.clone(),
             picker_bodies: self.picker_bodies,
             system_roots: self.system_roots.clone(),
+            gateway_addresses: self.gateway_addresses.clone(),
             ..Options::default()
         };
         if !self.cluster.kubernetes {

@@ -20,11 +20,20 @@ pub(super) fn spec(deployment: &Deployment, asked: &Service, selector: &Value) -
         // The addresses of clients reach Envoy.
         spec["externalTrafficPolicy"] = json!(asked.external_traffic_policy.as_deref().unwrap_or("Local"));
     }
+    let external: Vec<&str> = deployment
+        .addresses
+        .iter()
+        .filter(|address| address.kind.as_deref().is_none_or(|kind| kind == "IPAddress"))
+        .filter_map(|address| address.value.as_deref())
+        .filter(|value| !value.is_empty())
+        .collect();
     if kind == "LoadBalancer" {
+        // A load balancer has one address to give.
+        let wanted = asked.load_balancer_ip.as_deref().or(external.first().copied());
         let optional = [
             ("loadBalancerClass", json!(asked.load_balancer_class)),
             ("allocateLoadBalancerNodePorts", json!(asked.allocate_load_balancer_node_ports)),
-            ("loadBalancerIP", json!(asked.load_balancer_ip)),
+            ("loadBalancerIP", json!(wanted)),
             ("loadBalancerSourceRanges", json!(asked.load_balancer_source_ranges)),
         ];
         for (field, value) in optional {
@@ -33,12 +42,6 @@ pub(super) fn spec(deployment: &Deployment, asked: &Service, selector: &Value) -
             }
         }
     }
-    let external: Vec<&str> = deployment
-        .addresses
-        .iter()
-        .filter(|address| address.kind.as_deref().is_none_or(|kind| kind == "IPAddress"))
-        .filter_map(|address| address.value.as_deref())
-        .collect();
     if !external.is_empty() {
         spec["externalIPs"] = json!(external);
     }

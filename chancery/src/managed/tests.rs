@@ -136,6 +136,19 @@ fn autoscaled_deployments_and_daemon_sets_have_no_number_of_replicas() {
 }
 
 #[test]
+fn an_address_that_is_asked_for_is_asked_of_the_cluster() {
+    let gateway = ObjectId::new(Kind::Gateway, "shop", "web");
+    let address = |value: &str| serde_json::from_value(json!({"type": "IPAddress", "value": value})).unwrap();
+    let deployment = Deployment { addresses: vec![address("192.0.2.1"), address("192.0.2.2")], ..deployment(None) };
+    let Wanted::Objects(objects) = objects(&gateway, &deployment, &settings()) else { panic!("nothing is made") };
+    let spec = &of_kind(&objects, "Service").unwrap()["spec"];
+    assert_eq!(
+        (&spec["loadBalancerIP"], &spec["externalIPs"]),
+        (&json!("192.0.2.1"), &json!(["192.0.2.1", "192.0.2.2"]))
+    );
+}
+
+#[test]
 fn parameters_that_cannot_be_read_leave_what_runs() {
     let gateway = ObjectId::new(Kind::Gateway, "shop", "web");
     let mut deployment = deployment(Some(json!({"provider": {"type": "Host"}})));

@@ -2,10 +2,21 @@
 //!
 //! Not claimed, and why:
 //! - mesh features: there is no mesh here;
-//! - `GatewayStaticAddresses`: addresses are given by whoever runs the Envoys, and nobody says which ones could be had;
+//! - `GatewayStaticAddresses`, where nobody says which addresses could be had;
+
+use crate::Options;
 
 /// In the order of their names, as the API wants them listed.
-pub(super) const SUPPORTED: &[&str] = &[
+pub(super) fn supported(options: &Options) -> Vec<&'static str> {
+    let mut features = SUPPORTED.to_vec();
+    if !options.gateway_addresses.is_empty() {
+        features.push("GatewayStaticAddresses");
+        features.sort_unstable();
+    }
+    features
+}
+
+const SUPPORTED: &[&str] = &[
     "BackendTLSPolicy",
     "BackendTLSPolicySANValidation",
     "GRPCRoute",

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use kinds::gateway::{GatewayClassSpec, GatewaySpec, ListenerSetSpec};
-use kinds::{Diagnostic, Object, ObjectId};
+use kinds::gateway::{GatewayAddress, GatewayClassSpec, GatewaySpec, ListenerSetSpec};
+use kinds::{Diagnostic, FieldPath, Object, ObjectId};
 
 use super::{Condition, ListenerStatus, Status, features};
+use crate::addresses::{Verdict as Asked, judge};
 use crate::attach::{Plan, PlannedListener, gateway_of};
 use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
@@ -21,7 +22,7 @@ pub(super) fn of_class(id: &ObjectId, view: &View<'_>) -> Outcome {
     let status = Status {
         generation: object.meta.generation,
         conditions,
-        supported_features: features::SUPPORTED,
+        supported_features: features::supported(view.options),
         ..Status::default()
     };
     Product::Status(status.into()).into()
@@ -36,8 +37,12 @@ pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
     let valid = plan.listeners.iter().filter(|listener| listener.usable()).count();
     let mut conditions = Vec::new();
     let parameters = missing_parameters(id, view);
+    let unsupported = addresses(object, Asked::Unsupported, view);
+    let not_usable = addresses(object, Asked::NotUsable, view);
     if let Some(message) = &parameters {
         conditions.push(Condition::no("Accepted", "InvalidParameters", message.clone()));
+    } else if let Some((_, message)) = unsupported.first() {
+        conditions.push(Condition::no("Accepted", "UnsupportedAddress", message.clone()));
     } else if own.iter().all(|listener| listener.usable()) {
         conditions.push(Condition::yes("Accepted", "Accepted", "every listener is valid"));
     } else if valid > 0 {
@@ -46,10 +51,10 @@ pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
     } else {
         conditions.push(Condition::no("Accepted", "ListenersNotValid", "no listener is valid"));
     }
-    conditions.push(if valid > 0 {
-        Condition::yes("Programmed", "Programmed", "the configuration is ready for Envoys")
-    } else {
-        Condition::no("Programmed", "Invalid", "there is no valid listener to program")
+    conditions.push(match not_usable.first() {
+        _ if valid == 0 => Condition::no("Programmed", "Invalid", "there is no valid listener to program"),
+        Some((_, message)) => Condition::no("Programmed", "AddressNotUsable", message.clone()),
+        None => Condition::yes("Programmed", "Programmed", "the configuration is ready for Envoys"),
     });
     let certificate = backend_certificate(object, view);
     conditions.extend(certificate.clone());
@@ -71,6 +76,10 @@ pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
         let place = place(object, "spec.infrastructure.parametersRef");
         diagnostics.push(Diagnostic::error(super::code("InvalidParameters"), place, message).about(id));
     }
+    for (path, message) in unsupported.into_iter().chain(not_usable) {
+        let finding = Diagnostic::error("gateway-address", place(object, path.as_str()), message);
+        diagnostics.push(finding.about(id).help("the Gateway is served at its other addresses"));
+    }
     if let Some(refused) = certificate.filter(|condition| !condition.holds) {
         let place = place(object, "spec.tls.backend.clientCertificateRef");
         diagnostics.push(Diagnostic::error(super::code(refused.reason), place, refused.message).about(id));
@@ -83,6 +92,21 @@ pub(super) fn of_gateway(id: &ObjectId, view: &View<'_>) -> Outcome {
         ..Status::default()
     };
     Outcome { product: Product::Status(status.into()), demands: Vec::new(), diagnostics }
+}
+
+/// The addresses of that sort that a Gateway asks for.
+fn addresses(gateway: &Object, sort: Asked, view: &View<'_>) -> Vec<(FieldPath, String)> {
+    let asked = gateway.spec::<GatewaySpec>().map(|spec| spec.addresses.as_slice()).unwrap_or_default();
+    let of_sort = asked.iter().enumerate().filter(|(_, address)| judge(address, view.options) == sort);
+    let words = |(index, address): (usize, &GatewayAddress)| {
+        let value = address.value.as_deref().unwrap_or_default();
+        let message = match sort {
+            Asked::Unsupported => format!("addresses of type {} are none", address.kind.as_deref().unwrap_or_default()),
+            _ => format!("{value} is not among the addresses that Gateways may have"),
+        };
+        (FieldPath::from("spec.addresses").index(index), message)
+    };
+    of_sort.map(words).collect()
 }
 
 /// Parameters that a Gateway names and that are not there, or are of a kind that holds none.

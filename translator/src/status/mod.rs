@@ -84,7 +84,7 @@ pub struct Status {
     pub parents: Vec<ParentStatus>,
     pub ancestors: Vec<ParentStatus>,
     /// Of a GatewayClass: what of Gateway API its Gateways can do, by the names that the API gives to features.
-    pub supported_features: &'static [&'static str],
+    pub supported_features: Vec<&'static str>,
     /// Of a Gateway: how many ListenerSets it takes listeners from.
     pub attached_listener_sets: Option<usize>,
 }

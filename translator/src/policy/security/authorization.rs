@@ -9,6 +9,7 @@ use xds_api::envoy::r#type::matcher::v3::ValueMatcher;
 use xds_api::xds::r#type::matcher::v3::matcher::matcher_list::Predicate;
 
 use super::Policy;
+use crate::addresses::AddressRange;
 use crate::policy::Problem;
 use crate::render::build::uint32;
 use crate::render::filters::rbac::Verdict;
@@ -109,12 +110,6 @@ fn principal(
 }
 
 pub(crate) fn cidr(text: &str) -> Option<CidrRange> {
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length.parse::<u32>().ok()?)),
-        None => (text, None),
-    };
-    let address: std::net::IpAddr = address.parse().ok()?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let length = length.unwrap_or(most);
-    (length <= most).then(|| CidrRange { address_prefix: address.to_string(), prefix_len: Some(uint32(length)) })
+    let AddressRange { address, length } = text.parse().ok()?;
+    Some(CidrRange { address_prefix: address.to_string(), prefix_len: Some(uint32(length.into())) })
 }
