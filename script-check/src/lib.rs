@@ -12,7 +12,20 @@ const ENVOY: &str = include_str!("envoy.lua");
 const SCAN: &str = include_str!("../../translator/src/ai/lua/scan.lua");
 const FORM: &str = include_str!("../../translator/src/ai/lua/form.lua");
 const MODEL: &str = include_str!("../../translator/src/ai/lua/model.lua");
+const USAGE: &str = include_str!("../../translator/src/ai/lua/usage.lua");
 const UPSTREAM: &str = include_str!("../../translator/src/ai/lua/upstream.lua");
+
+/// What a client is sent of a stream that comes in pieces, where it asked for no usage.
+const PIECES: &str = "
+function passed(pieces)
+  local all, held = {}, nil
+  for _, piece in ipairs(pieces) do
+    local sent
+    sent, held = passed_on(held, piece)
+    all[#all + 1] = sent
+  end
+  return table.concat(all)
+end";
 
 /// Edits as a route orders them: another model, a field set, and a field removed.
 const EDITS: &str = "0&m=other&br=user&bs.n=7";
@@ -33,6 +46,7 @@ pub struct Tally {
 pub struct Scripts {
     model: Lua,
     upstream: Lua,
+    usage: Lua,
 }
 
 impl Scripts {
@@ -42,7 +56,7 @@ impl Scripts {
             lua.load(format!("{SCAN}\n{FORM}\n{script}\n{ENVOY}")).exec()?;
             Ok(lua)
         };
-        Ok(Self { model: load(MODEL)?, upstream: load(UPSTREAM)? })
+        Ok(Self { model: load(MODEL)?, upstream: load(UPSTREAM)?, usage: load(&format!("{USAGE}\n{PIECES}"))? })
     }
 
     /// What the gateway makes of a body.
@@ -67,6 +81,12 @@ impl Scripts {
     pub fn edited(&self, body: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
         let (refused, made) = call(&self.upstream, "edited_by", (EDITS, self.upstream.create_string(body)?))?;
         Ok(if refused.is_some() { None } else { made })
+    }
+
+    /// What a client that asked for no usage is sent of a stream.
+    pub fn passed(&self, pieces: &[&str]) -> anyhow::Result<String> {
+        let passed: Function = self.usage.globals().get("passed")?;
+        passed.call(pieces.to_vec()).map_err(|error| anyhow::anyhow!("{error}"))
     }
 
     /// Bodies of so many seeds.

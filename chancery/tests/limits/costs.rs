@@ -103,6 +103,9 @@ async fn streams_cost_what_their_usage_says_whatever_the_client_asks_for() {
         assert_eq!(reply.status, 200, "{user}");
         let events = reply.events().await.unwrap();
         assert_eq!(events.last().unwrap().data, "[DONE]", "{user}");
+        // Who asked for no usage sees none of it.
+        let told = events.iter().any(|event| event.data != "[DONE]" && event.json()["usage"].is_object());
+        assert_eq!(told, ["asked", "continuous"].contains(&user), "{user}: {events:?}");
         assert_eq!(costs(&gateway.spent(user).await), [10, 20, 30, 4, 5, 0, 220], "{user}: {events:?}");
     }
     // The server is told to end with the usage, and keeps what else was asked of it.

@@ -30,7 +30,7 @@ use super::backends::{self, Share};
 use super::cluster::unedited;
 use super::costs::{Costs, Estimate};
 use super::edits::{EDITS_HEADER, Edits};
-use super::filters::USAGE;
+use super::filters::{QUOTAS, USAGE};
 use super::host::{Listed, seconds};
 use super::pre_route::text;
 use super::quota::{Quotas, SKIP_HEADER};
@@ -273,9 +273,8 @@ fn bodies(
         matched.headers.push(matching(API_HEADER, exactly(api.name())));
         let mut metadata = found(name);
         if let Some(mut counting) = policies.counting() {
-            if let Some((orders, all)) = quotas.orders()
-                && let Some(told) = counting.filter_metadata.get_mut(USAGE)
-            {
+            if let Some((orders, all)) = quotas.orders() {
+                let told = counting.filter_metadata.entry(QUOTAS.to_owned()).or_default();
                 told.fields.insert("quotas".to_owned(), text(&orders));
                 told.fields.insert("all".to_owned(), text(&all));
             }
@@ -375,13 +374,15 @@ fn forwarding(
                 ..ClusterWeight::default()
             };
             let Some(share) = share else { return entry };
+            clusters.extend(share.wishes.clusters.iter().cloned());
             let edits = edits(share, policies);
             if edits.any(api) {
                 entry.request_headers_to_add.push(edits_header(&edits.encode(0)));
-            } else if !share.wishes.edits() {
+                return share.wishes.put_on_edited(entry);
+            }
+            if !share.wishes.edits() {
                 entry.typed_per_filter_config.extend([unedited()]);
             }
-            clusters.extend(share.wishes.clusters.iter().cloned());
             share.wishes.put_on(entry)
         });
         ClusterSpecifier::WeightedClusters(WeightedCluster {

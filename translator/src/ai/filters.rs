@@ -16,6 +16,8 @@ pub(crate) const ON_DEMAND: &str = "envoy.filters.http.on_demand";
 pub(crate) const OTHER: &str = "chancery.other_models";
 /// Counts tokens.
 pub(crate) const USAGE: &str = "chancery.usage";
+/// Passes over backends whose quotas are spent. Apart from what counts: a script that looks at requests costs each one.
+pub(crate) const QUOTAS: &str = "chancery.quotas";
 /// The dynamic metadata of a request to a model.
 pub(crate) const METADATA: &str = "chancery.ai";
 
@@ -24,6 +26,7 @@ const FORM: &str = include_str!("lua/form.lua");
 const MODEL_SCRIPT: &str = include_str!("lua/model.lua");
 const OTHER_SCRIPT: &str = include_str!("lua/other.lua");
 const USAGE_SCRIPT: &str = include_str!("lua/usage.lua");
+const QUOTAS_SCRIPT: &str = include_str!("lua/quotas.lua");
 const KEEP_OWN_KEYS_SCRIPT: &str = include_str!("lua/keep_own_keys.lua");
 const OWN_KEY_SCRIPT: &str = include_str!("lua/own_key.lua");
 const LOAD_REPORTS_SCRIPT: &str = include_str!("lua/load_reports.lua");
@@ -62,6 +65,10 @@ pub(crate) fn install_other() -> (&'static str, Any) {
 
 pub(crate) fn install_usage() -> (&'static str, Any) {
     (USAGE, lua(format!("{SCAN}\n{USAGE_SCRIPT}")))
+}
+
+pub(crate) fn install_quotas() -> (&'static str, Any) {
+    (QUOTAS, lua(QUOTAS_SCRIPT.to_owned()))
 }
 
 /// The filter of an AI cluster that makes the edits.

@@ -37,7 +37,9 @@ pub(crate) use cluster::{complete as complete_cluster, discovery, localities, ma
 pub(crate) use costs::{COSTS, Costs, Estimate, problems as cost_problems};
 pub(crate) use credentials::unsupported as unsupported_credential;
 pub(crate) use expression::to_lua as cost_expression;
-pub(crate) use filters::{METADATA, OTHER, USAGE, install_model, install_on_demand, install_other, install_usage};
+pub(crate) use filters::{
+    METADATA, OTHER, QUOTAS, USAGE, install_model, install_on_demand, install_other, install_quotas, install_usage,
+};
 pub(crate) use host::{HostModels, Listing, evaluate as evaluate_host, evaluate_list, many as many_models};
 pub(crate) use kgateway::token as kgateway_token;
 pub(crate) use local_reply::openai_shaped;

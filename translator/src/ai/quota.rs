@@ -1,6 +1,6 @@
 //! Backends with quotas: what a route asks about them, and the routes that pass over those that have nothing left.
 //!
-//! The rate limit service says for each quota whether it is spent; the script `usage.lua` works out which backends are to be
+//! The rate limit service says for each quota whether it is spent; the script `quotas.lua` works out which backends are to be
 //! passed over and notes them in a header, and a route for exactly these is chosen.
 
 use std::collections::BTreeSet;

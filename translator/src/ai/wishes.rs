@@ -9,7 +9,7 @@ use xds_api::envoy::config::route::v3::weighted_cluster::cluster_weight::HostRew
 use xds_api::google::protobuf::Any;
 
 use super::attached::edits_header;
-use super::cluster::{Server, server};
+use super::cluster::{Server, server, unedited};
 use super::{kgateway, pool};
 use crate::PickerBodies;
 use crate::engine::View;
@@ -33,6 +33,7 @@ impl Wishes {
         let mut wishes = Self::default();
         match backend.kind {
             Kind::InferencePool => {
+                wishes.orders.extend([unedited()]);
                 if pool::by_load(backend, view) {
                     wishes.hidden.push(pool::LOAD_REPORT.to_owned());
                 }
@@ -65,6 +66,13 @@ impl Wishes {
     /// Whether it says what is to be changed about requests.
     pub(super) fn edits(&self) -> bool {
         !self.headers.is_empty()
+    }
+
+    /// What a share of a rule by model wants beside its edits.
+    pub(super) fn put_on_edited(&self, share: ClusterWeight) -> ClusterWeight {
+        let mut share = self.put_on(share);
+        share.typed_per_filter_config.remove(&unedited().0);
+        share
     }
 
     pub(crate) fn put_on(&self, mut share: ClusterWeight) -> ClusterWeight {

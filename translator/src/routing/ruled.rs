@@ -4,7 +4,7 @@ use kinds::{Kind, ObjectId};
 use xds_api::envoy::config::core::v3::Metadata;
 use xds_api::envoy::config::route::v3::{Route, RouteAction};
 
-use crate::ai::{Costs, Estimate, USAGE, orders_text};
+use crate::ai::{Costs, Estimate, QUOTAS, orders_text};
 use crate::engine::{UnitId, View};
 use crate::names::{ListenerId, Settings};
 use crate::options::LimitService;
@@ -162,7 +162,7 @@ impl RulePolicies<'_> {
         if !kept.is_empty() {
             let kept: Vec<String> = kept.into_iter().collect();
             let told = &mut envoy.metadata.get_or_insert_default().filter_metadata;
-            let fields = &mut told.entry(USAGE.to_owned()).or_default().fields;
+            let fields = &mut told.entry(QUOTAS.to_owned()).or_default().fields;
             fields.insert("keep".to_owned(), orders_text(&kept.join(",")));
         }
         let orders = limits::orders(&all, quotas, &route, self.service).into_iter();

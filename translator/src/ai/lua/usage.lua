@@ -192,7 +192,59 @@ local function usage_in(s, to, u, mark)
   return since
 end
 
+local EXTRA = { usage = true, choices = true }
+-- A part of an event that is held until the rest of it comes, at most.
+local HELD = 1048576
+
+-- Whether an event is nothing but the usage that was asked for in the client's place.
+local function is_extra(s, first, last)
+  local text = string.match(sub(s, first, last), '^data:%s*(.*)$')
+  local found = text and scan(text, EXTRA)
+  if not found or not found.usage or not found.choices then return false end
+  return byte(text, found.usage[1]) == 123 and find(text, '^%[%s*%]', found.choices[1]) ~= nil
+end
+
+-- Whole events without the extra one.
+local function without_extra(s)
+  local parts, from, p = nil, 1, 1
+  while true do
+    local q, e = find(s, '"usage"', p, true)
+    if not q then break end
+    p = e + 1
+    local first, last = q, find(s, '\n', q, true)
+    while first > 1 and byte(s, first - 1) ~= 10 do first = first - 1 end
+    if last and is_extra(s, first, last - 1) then
+      local _, blank = find(s, '^\r?\n', last + 1)
+      parts = parts or {}
+      parts[#parts + 1] = sub(s, from, first - 1)
+      from = (blank or last) + 1
+      p = from
+    end
+  end
+  if not parts then return s end
+  parts[#parts + 1] = sub(s, from)
+  return table.concat(parts)
+end
+
+-- What a client that asked for no usage is sent of a piece of a stream, and what of it is held back: the beginning of an
+-- event, which nobody could read yet. Whatever cannot become the extra event is held no longer.
+local function passed_on(held, s)
+  if held then s = held .. s end
+  local blank = #s
+  while blank > 0 and not (byte(s, blank) == 10 and (byte(s, blank - 1) == 10 or sub(s, blank - 2, blank - 1) == '\n\r')) do
+    blank = blank - 1
+  end
+  local _, whole = find(s, '^[\r\n]*', blank + 1)
+  local tail = sub(s, whole + 1)
+  if tail == '' or #tail > HELD or not find(tail, '^da?t?a?:?%s*$') and not find(tail, '^data:%s*{') then
+    return without_extra(sub(s, 1, whole)) .. tail, nil
+  end
+  return without_extra(sub(s, 1, whole)), tail
+end
+
 local function stream(h, made, context, kept)
+  local extra = kept.asks_usage == true and h:headers():get('content-length') == nil
+  local held
   local mark = MARKS[kept.request or '']
   local u, more, known, rest, due = { input = kept.asked_input }, 0, false, nil, 1
   local first, last
@@ -200,6 +252,11 @@ local function stream(h, made, context, kept)
     local n = chunk:length()
     if n > 0 then
       local s = chunk:getBytes(0, n)
+      if extra then
+        local sent
+        sent, held = passed_on(held, s)
+        if sent ~= s then chunk:setBytes(sent) end
+      end
       last = h:timestamp()
       first = first or last
       if rest then s = rest .. s end
@@ -261,39 +318,4 @@ function envoy_on_response(h)
   if find(content_type, 'text/event-stream', 1, true) then return stream(h, made, context, kept) end
   if find(content_type, 'json', 1, true) then return whole(h, made, context, kept) end
   costs(h, made, { input = kept.asked_input }, 0, context)
-end
-
--- Passes over backends whose quotas are spent, as the rate limit service has just said; refuses a request for which none is
--- left. Of the quotas of a model one with room is enough; a quota of the whole backend, marked `!`, stands beside them.
-function envoy_on_request(h)
-  local kept = h:metadata():get('keep')
-  if kept ~= nil then
-    local headers, metadata = h:headers(), h:streamInfo():dynamicMetadata()
-    for name in string.gmatch(kept, '[^,]+') do
-      local value = headers:get(name)
-      if value ~= nil then metadata:set('chancery.kept', name, value) end
-    end
-  end
-  local orders = h:metadata():get('quotas')
-  if orders == nil then return end
-  local answers = h:streamInfo():dynamicMetadata():get('envoy.filters.http.ratelimit')
-  if answers == nil then return end
-  local mask, all = 0, tonumber(h:metadata():get('all'))
-  for bit, rules in string.gmatch(orders, '(%d+)=([^;]*)') do
-    local met, over, spent = 0, 0, false
-    for whole, rule in string.gmatch(rules, '(!?)([^,]+)') do
-      local is_over = answers['quota/' .. rule]
-      if whole == '!' then
-        spent = spent or is_over == true
-      elseif is_over ~= nil then
-        met = met + 1
-        if is_over then over = over + 1 end
-      end
-    end
-    if spent or (met > 0 and over == met) then mask = mask + 2 ^ tonumber(bit) end
-  end
-  if mask == 0 then return end
-  if mask == all then return h:respond({ [':status'] = '429', ['x-envoy-ratelimited'] = 'true' }, '') end
-  h:headers():replace('x-chancery-skip', string.format('%d', mask))
-  h:clearRouteCache()
 end

@@ -1,7 +1,7 @@
 //! Conditions at the end of a request, for a service that is asked twice.
 //!
 //! By then the headers are what the last attempt made of them: credentials exchanged, the path another one, ours taken away.
-//! So the script `usage.lua` keeps those that a rule looks at when the request comes, and the second question looks at what
+//! So the script `quotas.lua` keeps those that a rule looks at when the request comes, and the second question looks at what
 //! was kept: it meets the same counter as the first.
 
 use std::collections::BTreeSet;

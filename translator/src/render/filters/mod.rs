@@ -42,7 +42,7 @@ enum Installed {
 use Installed::{Always, Guards, WhereUsed};
 
 /// The order in which a request meets the filters.
-const CHAIN: [Installed; 28] = [
+const CHAIN: [Installed; 29] = [
     Always(table_fallback::install),
     WhereUsed(external::install),
     Always(crate::ai::install_model),
@@ -64,6 +64,7 @@ const CHAIN: [Installed; 28] = [
     WhereUsed(|| traffic::install(Place::Compression)),
     WhereUsed(|| limits::install(false)),
     WhereUsed(|| limits::install(true)),
+    WhereUsed(crate::ai::install_quotas),
     WhereUsed(crate::ai::install_usage),
     WhereUsed(limits::install_local),
     WhereUsed(|| traffic::install(Place::Credentials)),
