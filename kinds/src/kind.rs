@@ -87,7 +87,8 @@ impl Kind {
         if let Some((_, kind)) = renamed {
             return Some(*kind);
         }
-        Self::TABLE.iter().find(|info| info.group == group && info.name == name).map(|info| info.kind)
+        // Names tell more kinds apart than groups do.
+        Self::TABLE.iter().find(|info| info.name == name && info.group == group).map(|info| info.kind)
     }
 
     /// The other groups under which the kind may be served.

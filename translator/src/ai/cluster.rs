@@ -156,10 +156,7 @@ fn zones(server: Option<Server>, view: &View<'_>) -> Vec<(String, Vec<LbEndpoint
         vec![(String::new(), hosts.into_iter().map(endpoint).collect())]
     };
     let zoned = |zones: endpoints::Zones| {
-        zones
-            .into_iter()
-            .map(|(zone, endpoints)| (zone.to_string(), endpoints.into_values().map(|endpoint| *endpoint).collect()))
-            .collect()
+        zones.into_sorted().into_iter().map(|(zone, endpoints)| (zone.to_string(), endpoints)).collect()
     };
     match server {
         Some(Server::Plain(plain)) => match plain_discovery(&plain, view) {

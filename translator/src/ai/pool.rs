@@ -70,19 +70,14 @@ pub(crate) fn install() -> (&'static str, Any) {
 
 /// The servers of a pool: ready pods that the selector names, or else what the slices of Services for those pods hold.
 pub(super) fn zones(pool: &ObjectId, view: &View<'_>) -> Zones {
-    let mut zones = Zones::new();
+    let mut zones = Zones::default();
     let Some(spec) = view.spec::<InferencePoolSpec>(pool) else { return zones };
     if spec.selector.is_empty() {
         return zones;
     }
-    let mut add = |zone: &str, address: &SmolStr, status: HealthStatus| {
+    let mut add = |zone: &str, address: &str, status: HealthStatus| {
         for port in &spec.target_ports {
-            let endpoint = at(socket(address, *port, false), status);
-            zones
-                .entry(SmolStr::new(zone))
-                .or_default()
-                .entry((address.clone(), *port))
-                .or_insert_with(|| endpoint.into());
+            zones.add(zone, (address, *port), at(socket(address, *port, false), status));
         }
     };
     for id in view.members(Kind::Pod, Some(&pool.namespace)) {
@@ -111,8 +106,8 @@ pub(super) fn zones(pool: &ObjectId, view: &View<'_>) -> Zones {
                 } else {
                     continue;
                 };
-                let zone = endpoint.zone.clone().unwrap_or_default();
-                endpoint.addresses.iter().for_each(|address| add(&zone, &SmolStr::new(address), status));
+                let zone = endpoint.zone.as_deref().unwrap_or_default();
+                endpoint.addresses.iter().for_each(|address| add(zone, address, status));
             }
         }
     }

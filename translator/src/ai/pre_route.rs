@@ -5,7 +5,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost::Message;
 use smol_str::SmolStr;
 use xds_api::envoy::config::core::v3::Metadata;
 use xds_api::envoy::config::route::v3::route::Action;
@@ -18,7 +17,7 @@ use super::costs::Estimate;
 use super::filters::MODEL;
 use super::tables::{ModelKey, tables_of};
 use crate::names::HcmId;
-use crate::render::filters::table_fallback;
+use crate::render::filters::table_fallback::found;
 use crate::routing::{PathRank, Precedence, RankedRoute};
 
 /// What is known of the models of a host.
@@ -68,12 +67,10 @@ fn ranked(
     orders: &[(&str, &str)],
     before: &BTreeMap<String, Any>,
 ) -> RankedRoute {
-    let mut metadata = table_fallback::marker();
-    metadata.filter_metadata.extend(self::orders(MODEL, orders).filter_metadata);
     let route = Route {
         name: format!("ai/{}", name.trim_start_matches('/')),
         r#match: Some(matched),
-        metadata: Some(metadata),
+        metadata: Some(self::orders(MODEL, orders)),
         typed_per_filter_config: before.clone(),
         action: Some(Action::DirectResponse(DirectResponseAction { status: 404, ..DirectResponseAction::default() })),
         ..Route::default()
@@ -91,7 +88,7 @@ fn ranked(
         rule: 0,
         matched: 0,
     };
-    RankedRoute { precedence, body: route.encode_to_vec().into() }
+    RankedRoute { precedence, body: found(route) }
 }
 
 pub(crate) fn text(text: &str) -> Value {

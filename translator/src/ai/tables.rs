@@ -127,7 +127,7 @@ pub(crate) fn evaluate_table(hcm: &HcmId, host: &str, model: &ModelKey, view: &V
     };
     let mut table = EncodedTable::new(&name);
     table.host("models", "*", routes.iter());
-    Product::Resource(table.finish(&rest)).into()
+    Product::Resource(table.finish(&rest.encode_to_vec())).into()
 }
 
 /// The routes of a model: the rules that name it, and those that may take it without naming it, in the order of precedence.

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use smol_str::SmolStr;
 
 pub(crate) use listener::{ClientValidation, ListenerProblem, Protocol};
-pub(crate) use parents::{Parent, Parents, evaluate as evaluate_parents, gateway_of, parent_refs};
+pub(crate) use parents::{Attachment, Parent, Parents, evaluate as evaluate_parents, gateway_of, parent_refs};
 pub(crate) use plan::{Plan, PlannedListener, evaluate as evaluate_plan};
 
 use crate::engine::{UnitId, View};

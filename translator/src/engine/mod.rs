@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kinds::{Diagnostic, Object, ObjectId};
+use smallvec::SmallVec;
 
 use facts::{Absent, UnitIndex};
 pub(crate) use facts::{Fact, UnitSet};
@@ -50,13 +51,15 @@ pub struct Translator {
     units: Units,
     /// Units to run, by stage. Those that left meanwhile, or ran already, are passed over.
     pending: Vec<Vec<UnitIndex>>,
+    /// Room for what a unit reads, empty between two runs.
+    facts: Vec<Fact>,
 }
 
 impl Translator {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let pending = vec![Vec::new(); UnitId::STAGES];
-        Self { options, world: World::default(), units: Units::default(), pending }
+        Self { options, world: World::default(), units: Units::default(), pending, facts: Vec::new() }
     }
 
     /// Takes changes in and says what they change on the wire and in statuses. Cost follows the changes.
@@ -157,7 +160,8 @@ impl Translator {
     fn run(&mut self, index: UnitIndex, collector: &mut Collector) {
         let Some(state) = self.units.state(index) else { return };
         let (outcome, reads) = if state.alive() {
-            let view = View::new(&self.options, &self.world, &self.units, (index, &state.id));
+            let room = std::mem::take(&mut self.facts);
+            let view = View::new(&self.options, &self.world, &self.units, (index, &state.id), room);
             let outcome = crate::evaluate(&state.id, &view);
             (outcome, view.into_reads())
         } else {
@@ -190,20 +194,21 @@ impl Translator {
         }
         now.sort_unstable();
         now.dedup();
-        let Some(state) = self.units.state_mut(unit) else { return };
-        if state.reads == now {
-            return;
-        }
-        now.shrink_to_fit();
-        let before = std::mem::replace(&mut state.reads, now.clone());
-        for fact in now.iter().filter(|fact| before.binary_search(fact).is_err()) {
-            if let Some(readers) = self.readers_mut(*fact) {
-                readers.insert(unit);
+        if let Some(state) = self.units.state_mut(unit)
+            && *state.reads != *now
+        {
+            let before = std::mem::replace(&mut state.reads, now.as_slice().into());
+            for fact in now.iter().filter(|fact| before.binary_search(fact).is_err()) {
+                if let Some(readers) = self.readers_mut(*fact) {
+                    readers.insert(unit);
+                }
+            }
+            for fact in before.iter().filter(|fact| now.binary_search(fact).is_err()) {
+                self.unread(unit, *fact);
             }
         }
-        for fact in before.iter().filter(|fact| now.binary_search(fact).is_err()) {
-            self.unread(unit, *fact);
-        }
+        now.clear();
+        self.facts = now;
     }
 
     fn unread(&mut self, unit: UnitIndex, fact: Fact) {
@@ -223,7 +228,7 @@ impl Translator {
 
     /// Asks for the units it now needs, and no longer for the others.
     fn set_demands(&mut self, index: UnitIndex, demands: Vec<UnitId>) {
-        let mut now: Vec<UnitIndex> = Vec::with_capacity(demands.len());
+        let mut now: SmallVec<[UnitIndex; 8]> = SmallVec::new();
         for unit in demands {
             debug_assert!(self.units.state(index).is_some_and(|state| unit.stage() > state.id.stage()), "{unit:?}");
             now.push(self.units.place(unit));
@@ -231,12 +236,12 @@ impl Translator {
         now.sort_unstable();
         now.dedup();
         let Some(state) = self.units.state_mut(index) else { return };
-        if state.demands == now {
+        if *state.demands == *now {
             return;
         }
-        let before = std::mem::replace(&mut state.demands, now.clone());
-        for other in before.into_iter().filter(|other| now.binary_search(other).is_err()) {
-            self.demanders_changed(other, |demanders| demanders.remove(index));
+        let before = std::mem::replace(&mut state.demands, now.as_slice().into());
+        for other in before.iter().filter(|other| now.binary_search(other).is_err()) {
+            self.demanders_changed(*other, |demanders| demanders.remove(index));
         }
         for other in now {
             self.demanders_changed(other, |demanders| demanders.insert(index));

@@ -35,59 +35,57 @@ pub struct GroupChange {
 /// name is that it is there.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
-    groups: BTreeMap<ObjectId, Pending>,
+    groups: BTreeMap<ObjectId, GroupChange>,
     limits: Option<Vec<Resource>>,
-    statuses: BTreeMap<ObjectId, Option<Arc<Status>>>,
+    statuses: Vec<(ObjectId, Option<Arc<Status>>)>,
     deployments: BTreeMap<ObjectId, Option<Arc<Deployment>>>,
     diagnostics_changed: bool,
 }
-
-/// The last word on each name: a resource, or that it is gone.
-type Pending = BTreeMap<(ResourceType, Arc<str>), Option<Resource>>;
 
 impl Collector {
     pub(crate) fn diagnostics_changed(&mut self) {
         self.diagnostics_changed = true;
     }
 
+    /// A unit runs once in a run: it makes known one change at most.
     pub(crate) fn changed(&mut self, unit: &UnitId, before: &Product, after: &Product) {
-        if let UnitId::Status(id) = unit {
-            let status = if let Product::Status(status) = after { Some(status.clone()) } else { None };
-            self.statuses.insert(id.clone(), status);
-        }
-        if *unit == UnitId::LimitDomain {
-            let now = if let Product::Resource(config) = after { Some(config.clone()) } else { None };
-            self.limits = Some(now.into_iter().collect());
-        }
-        if let UnitId::Deployment(id) = unit {
-            let deployment = if let Product::Deployment(deployment) = after { Some(deployment.clone()) } else { None };
-            self.deployments.insert(id.clone(), deployment);
+        match (unit, after) {
+            (UnitId::Status(id), Product::Status(status)) => self.statuses.push((id.clone(), Some(status.clone()))),
+            (UnitId::Status(id), _) => self.statuses.push((id.clone(), None)),
+            (UnitId::LimitDomain, Product::Resource(config)) => self.limits = Some(vec![config.clone()]),
+            (UnitId::LimitDomain, _) => self.limits = Some(Vec::new()),
+            (UnitId::Deployment(id), Product::Deployment(deployment)) => {
+                self.deployments.insert(id.clone(), Some(deployment.clone()));
+            }
+            (UnitId::Deployment(id), _) => {
+                self.deployments.insert(id.clone(), None);
+            }
+            _ => {}
         }
         let Some(gateway) = unit.gateway() else { return };
         let group = self.groups.entry(gateway.clone()).or_default();
         if let Product::Resource(old) = before {
-            group.entry((old.kind, old.name.clone())).or_insert(None);
+            group.remove.push((old.kind, old.name.clone()));
         }
         if let Product::Resource(new) = after {
-            group.insert((new.kind, new.name.clone()), Some(new.clone()));
+            group.set.push(new.clone());
         }
     }
 
-    pub(crate) fn finish(self) -> Update {
-        let groups = self.groups.into_iter().map(|(gateway, resources)| {
-            let mut change = GroupChange::default();
-            for (key, resource) in resources {
-                match resource {
-                    Some(resource) => change.set.push(resource),
-                    None => change.remove.push(key),
-                }
-            }
-            (gateway, change)
-        });
+    pub(crate) fn finish(mut self) -> Update {
+        for group in self.groups.values_mut() {
+            group.set.sort_unstable_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+            let GroupChange { set, remove } = group;
+            remove.retain(|(kind, name)| {
+                set.binary_search_by(|resource| (resource.kind, &resource.name).cmp(&(*kind, name))).is_err()
+            });
+            remove.sort_unstable();
+            remove.dedup();
+        }
         Update {
-            groups: groups.collect(),
+            groups: self.groups,
             limits: self.limits,
-            statuses: self.statuses,
+            statuses: self.statuses.into_iter().collect(),
             deployments: self.deployments,
             diagnostics_changed: self.diagnostics_changed,
         }

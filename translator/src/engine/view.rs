@@ -42,8 +42,10 @@ impl<'a> View<'a> {
         world: &'a World,
         units: &'a Units,
         (index, unit): (UnitIndex, &'a UnitId),
+        facts: Vec<Fact>,
     ) -> Self {
-        Self { options, world, units, unit, index, reads: RefCell::default() }
+        let reads = RefCell::new(Reads { facts, absent: Vec::new() });
+        Self { options, world, units, unit, index, reads }
     }
 
     pub(super) fn into_reads(self) -> Reads {

@@ -1,6 +1,6 @@
 //! The objects, and the graph of what they refer to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kinds::{Kind, Object, ObjectId};
@@ -8,14 +8,14 @@ use smol_str::SmolStr;
 
 use super::derived::{self, Derived};
 use super::facts::{AbsentObject, Fact, Lists};
-use crate::graph::Graph;
+use crate::graph::{Graph, ObjectIndex};
 
 #[derive(Debug, Default)]
 pub(crate) struct World {
     /// The objects stand in the graph.
     pub(crate) graph: Graph,
-    /// In the order of kind, namespace and name: a kind's objects stand together.
-    members: BTreeSet<ObjectId>,
+    /// The objects of a kind in a namespace, sorted by number: what is new goes to the end.
+    members: BTreeMap<(Kind, SmolStr), Vec<ObjectIndex>>,
     /// The lists of members that somebody looked at.
     pub(crate) lists: Lists,
     derived: Derived,
@@ -29,7 +29,9 @@ impl World {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.members.iter().filter_map(|id| self.graph.object(self.graph.index(id)?))
+        let mut all: Vec<_> = self.members.values().flatten().filter_map(|index| self.graph.object(*index)).collect();
+        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        all.into_iter()
     }
 
     /// Puts an object in; says which facts changed. An equal object changes none; true when it merely moved to another
@@ -84,7 +86,10 @@ impl World {
             return old.origin != object.origin;
         }
         if old.is_none() {
-            self.members.insert(object.id.clone());
+            self.edit_members(&object.id, |members, index| {
+                let at = members.partition_point(|member| *member < index);
+                members.insert(at, index);
+            });
         }
         if old.is_none() || object.id.kind == Kind::ReferenceGrant {
             self.members_changed(&object.id, changed);
@@ -93,17 +98,32 @@ impl World {
     }
 
     fn unset(&mut self, id: &ObjectId, changed: &mut Vec<Fact>) {
+        if self.contains(id) {
+            self.edit_members(id, |members, index| {
+                if let Ok(at) = members.binary_search(&index) {
+                    members.remove(at);
+                }
+            });
+        }
         if self.graph.remove(id, changed) {
-            self.members.remove(id);
             self.members_changed(id, changed);
         }
     }
 
+    fn edit_members(&mut self, id: &ObjectId, edit: impl FnOnce(&mut Vec<ObjectIndex>, ObjectIndex)) {
+        let Some(index) = self.graph.index(id) else { return };
+        edit(self.members.entry((id.kind, id.namespace.clone())).or_default(), index);
+    }
+
     /// The objects of a kind, in a namespace or in all of them.
     pub(crate) fn members(&self, kind: Kind, namespace: Option<&str>) -> Vec<&ObjectId> {
-        let first = ObjectId { kind, namespace: namespace.unwrap_or_default().into(), name: SmolStr::default() };
-        let ids = self.members.range(first..);
-        ids.take_while(|id| id.kind == kind && namespace.is_none_or(|namespace| id.namespace == namespace)).collect()
+        let lists = self.members.range((kind, namespace.unwrap_or_default().into())..);
+        let lists = lists.take_while(|((of, within), _)| {
+            *of == kind && namespace.is_none_or(|namespace| within.as_str() == namespace)
+        });
+        let mut ids: Vec<_> = lists.flat_map(|(_, list)| list).filter_map(|index| self.graph.id(*index)).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// A grant counts as a member anew whenever it changes: who reads the grants reads what they say.

@@ -14,12 +14,14 @@ mod policy_references;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use kinds::{Kind, Object, ObjectId};
 use petgraph::Direction;
 use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
@@ -46,8 +48,43 @@ pub struct Node {
 /// The objects that refer to one in a role, and how often.
 #[derive(Debug, Default)]
 struct Referrers {
-    sources: BTreeMap<(Kind, ObjectIndex), u32>,
+    /// Sorted. Later objects have higher numbers: what is added goes to the end of its kind.
+    sources: SmallVec<[Referrer; 1]>,
     readers: UnitSet,
+}
+
+#[derive(Debug)]
+struct Referrer {
+    kind: Kind,
+    object: ObjectIndex,
+    times: u32,
+}
+
+impl Referrers {
+    fn place(&self, kind: Kind, object: ObjectIndex) -> Result<usize, usize> {
+        self.sources.binary_search_by_key(&(kind, object), |source| (source.kind, source.object))
+    }
+
+    fn add(&mut self, kind: Kind, object: ObjectIndex) {
+        match self.place(kind, object) {
+            Ok(at) => self.sources[at].times += 1,
+            Err(at) => self.sources.insert(at, Referrer { kind, object, times: 1 }),
+        }
+    }
+
+    fn take_away(&mut self, kind: Kind, object: ObjectIndex) {
+        let Ok(at) = self.place(kind, object) else { return };
+        self.sources[at].times -= 1;
+        if self.sources[at].times == 0 {
+            self.sources.remove(at);
+        }
+    }
+
+    fn of_kind(&self, kind: Kind) -> &[Referrer] {
+        let begin = self.sources.partition_point(|source| source.kind < kind);
+        let end = self.sources.partition_point(|source| source.kind <= kind);
+        &self.sources[begin..end]
+    }
 }
 
 impl Node {
@@ -117,7 +154,8 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Graph {
     graph: StableDiGraph<Node, Edge>,
-    nodes: FxHashMap<ObjectId, NodeIndex>,
+    /// Numbers, each with the hash of its object's name, which stands in the node.
+    nodes: HashTable<(u64, NodeIndex)>,
     /// References to kinds that cannot be a node.
     unsupported: FxHashMap<ObjectId, Vec<Edge>>,
     grants: Grants,
@@ -163,17 +201,28 @@ impl Graph {
     }
 
     pub(crate) fn index(&self, id: &ObjectId) -> Option<ObjectIndex> {
-        self.nodes.get(id).copied()
+        self.find(id, FxBuildHasher.hash_one(id))
+    }
+
+    fn find(&self, id: &ObjectId, hash: u64) -> Option<ObjectIndex> {
+        let same = |(other, index): &(u64, NodeIndex)| {
+            *other == hash && self.graph.node_weight(*index).is_some_and(|node| node.id == *id)
+        };
+        self.nodes.find(hash, same).map(|(_, index)| *index)
     }
 
     /// The place of an object, which need not be there.
     pub(crate) fn place(&mut self, id: &ObjectId) -> ObjectIndex {
-        if let Some(index) = self.nodes.get(id) {
-            return *index;
-        }
-        let index = self.graph.add_node(Node::new(id.clone()));
-        self.nodes.insert(id.clone(), index);
-        index
+        let hash = FxBuildHasher.hash_one(id);
+        self.find(id, hash).unwrap_or_else(|| {
+            let index = self.graph.add_node(Node::new(id.clone()));
+            self.nodes.insert_unique(hash, (hash, index), |(hash, _)| *hash);
+            index
+        })
+    }
+
+    pub(crate) fn id(&self, index: ObjectIndex) -> Option<&ObjectId> {
+        self.graph.node_weight(index).map(|node| &node.id)
     }
 
     pub(crate) fn object(&self, index: ObjectIndex) -> Option<&Arc<Object>> {
@@ -190,24 +239,21 @@ impl Graph {
 
     /// The objects that refer to one in a role, sorted.
     pub(crate) fn incoming(&self, index: ObjectIndex, role: Role) -> Vec<&ObjectId> {
-        self.sorted(self.sources(index, role).into_iter().flat_map(BTreeMap::keys))
+        self.sorted(self.referrers(index, role).map(|referrers| referrers.sources.as_slice()))
     }
 
     /// Those of one kind.
     pub(crate) fn incoming_of(&self, index: ObjectIndex, role: Role, kind: Kind) -> Vec<&ObjectId> {
-        let sources = self.sources(index, role).into_iter();
-        let of_kind =
-            sources.flat_map(|sources| sources.range((kind, ObjectIndex::new(0))..=(kind, ObjectIndex::end())));
-        self.sorted(of_kind.map(|(source, _)| source))
+        self.sorted(self.referrers(index, role).map(|referrers| referrers.of_kind(kind)))
     }
 
-    fn sources(&self, index: ObjectIndex, role: Role) -> Option<&BTreeMap<(Kind, ObjectIndex), u32>> {
-        Some(&self.graph.node_weight(index)?.referrers(role)?.sources)
+    fn referrers(&self, index: ObjectIndex, role: Role) -> Option<&Referrers> {
+        self.graph.node_weight(index)?.referrers(role)
     }
 
-    fn sorted<'a>(&'a self, sources: impl Iterator<Item = &'a (Kind, ObjectIndex)>) -> Vec<&'a ObjectId> {
-        let ids = sources.filter_map(|(_, index)| self.graph.node_weight(*index).map(|node| &node.id));
-        let mut ids: Vec<_> = ids.collect();
+    fn sorted(&self, sources: Option<&[Referrer]>) -> Vec<&ObjectId> {
+        let sources = sources.unwrap_or_default().iter();
+        let mut ids: Vec<_> = sources.filter_map(|source| self.id(source.object)).collect();
         ids.sort_unstable();
         ids
     }
@@ -279,7 +325,7 @@ impl Graph {
                         self.crossing.entry(target_id.namespace).or_default().insert(edge);
                     }
                     outgoing.push(edge);
-                    *self.graph[node].referrers_mut(role).sources.entry((id.kind, source)).or_default() += 1;
+                    self.graph[node].referrers_mut(role).add(id.kind, source);
                     changed.push(Fact::Incoming(node, role));
                 }
                 Target::Unsupported { .. } => {
@@ -304,13 +350,7 @@ impl Graph {
         let Some((source, target)) = self.graph.edge_endpoints(edge) else { return };
         let Some(Edge { role, .. }) = self.graph.remove_edge(edge) else { return };
         let node = &mut self.graph[target];
-        let sources = &mut node.referrers_mut(role).sources;
-        if let Some(count) = sources.get_mut(&(kind, source)) {
-            *count -= 1;
-            if *count == 0 {
-                sources.remove(&(kind, source));
-            }
-        }
+        node.referrers_mut(role).take_away(kind, source);
         if let Some(edges) = self.crossing.get_mut(&node.id.namespace) {
             edges.remove(&edge);
         }
@@ -354,8 +394,9 @@ impl Graph {
     pub(crate) fn forget_if_unneeded(&mut self, index: ObjectIndex) {
         if self.graph.node_weight(index).is_some_and(|node| !node.needed())
             && let Some(node) = self.graph.remove_node(index)
+            && let Ok(found) = self.nodes.find_entry(FxBuildHasher.hash_one(&node.id), |(_, other)| *other == index)
         {
-            self.nodes.remove(&node.id);
+            found.remove();
         }
     }
 }

@@ -4,9 +4,7 @@
 //! The numbers are those of the fields of Envoy's `RouteConfiguration` and `VirtualHost`; a test holds that.
 
 use bytes::Bytes;
-use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
-use xds_api::envoy::config::route::v3::RouteConfiguration;
 use xds_api::{Resource, ResourceType};
 
 const TABLE_NAME: u32 = 1;
@@ -42,8 +40,8 @@ impl<'a> EncodedTable<'a> {
     }
 
     /// The table, with everything else that is said of it.
-    pub(crate) fn finish(mut self, rest: &RouteConfiguration) -> Resource {
-        self.bytes.extend_from_slice(&rest.encode_to_vec());
+    pub(crate) fn finish(mut self, rest: &[u8]) -> Resource {
+        self.bytes.extend_from_slice(rest);
         Resource { kind: ResourceType::RouteConfiguration, name: self.name.into(), body: self.bytes.into() }
     }
 
@@ -61,7 +59,8 @@ fn length(value: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use xds_api::envoy::config::route::v3::{Route, VirtualHost};
+    use prost::Message;
+    use xds_api::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost};
 
     use super::*;
 
@@ -88,6 +87,6 @@ mod tests {
         let mut encoded = EncodedTable::new("t");
         encoded.host("h", "h.example.com", routes.iter());
         encoded.host("i", "i.example.com", [].iter());
-        assert_eq!(encoded.finish(&rest).body, table.encode_to_vec());
+        assert_eq!(encoded.finish(&rest.encode_to_vec()).body, table.encode_to_vec());
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! An assignment is always sent, an empty one where nothing is ready: Envoy then answers 503, and does not wait.
 
-use std::collections::BTreeMap;
-
 use kinds::core::{EndpointSlice, Service};
 use kinds::envoy_gateway::BackendSpec;
 use kinds::{Kind, ObjectId};
@@ -20,15 +18,37 @@ use crate::graph::Role;
 use crate::names::ClusterId;
 use crate::policy::traffic;
 
-/// Endpoints by zone and address: the same address in two slices is one endpoint. Boxed, for a map has room for a dozen.
-pub(crate) type Zones = BTreeMap<SmolStr, BTreeMap<(SmolStr, u16), Box<LbEndpoint>>>;
+/// Endpoints by zone and address: the same address in two slices is one endpoint, ready when one of them says so.
+#[derive(Default)]
+pub(crate) struct Zones(Vec<(SmolStr, SmolStr, u16, LbEndpoint)>);
+
+impl Zones {
+    pub(crate) fn add(&mut self, zone: &str, (address, port): (&str, u16), endpoint: LbEndpoint) {
+        self.0.push((zone.into(), address.into(), port, endpoint));
+    }
+
+    /// In the order of zones, each with its endpoints in the order of addresses.
+    pub(crate) fn into_sorted(self) -> Vec<(SmolStr, Vec<LbEndpoint>)> {
+        let Self(mut all) = self;
+        all.sort_by(|a, b| (&a.0, &a.1, a.2, a.3.health_status).cmp(&(&b.0, &b.1, b.2, b.3.health_status)));
+        all.dedup_by(|later, first| (&later.0, &later.1, later.2) == (&first.0, &first.1, first.2));
+        let mut zones: Vec<(SmolStr, Vec<LbEndpoint>)> = Vec::new();
+        for (zone, _, _, endpoint) in all {
+            match zones.last_mut() {
+                Some((last, endpoints)) if *last == zone => endpoints.push(endpoint),
+                _ => zones.push((zone, vec![endpoint])),
+            }
+        }
+        zones
+    }
+}
 
 /// The endpoints of a Service or a Backend.
 pub(crate) fn zones(id: &ClusterId, view: &View<'_>) -> Zones {
     match id.backend.kind {
         Kind::Service => of_service(&id.backend, id.port.unwrap_or_default(), view),
         Kind::Backend => of_backend(&id.backend, view),
-        _ => Zones::new(),
+        _ => Zones::default(),
     }
 }
 
@@ -42,7 +62,7 @@ pub(crate) fn evaluate(id: &ClusterId, view: &View<'_>) -> Outcome {
         };
         return Product::Resource(Resource::encode(ResourceType::Endpoints, &name, &assignment)).into();
     }
-    let zones = zones(id, view);
+    let zones = zones(id, view).into_sorted();
     let plan = id.settings.as_ref().and_then(|settings| traffic::plan(settings, view));
     let weights = traffic::zone_weights(plan.as_ref().and_then(|plan| plan.settings.load_balancer.as_ref()));
     let share = |zone: &SmolStr, count: usize| match weights.get(zone) {
@@ -53,7 +73,7 @@ pub(crate) fn evaluate(id: &ClusterId, view: &View<'_>) -> Outcome {
     let endpoints = zones.into_iter().map(|(zone, endpoints)| LocalityLbEndpoints {
         locality: (!zone.is_empty()).then(|| Locality { zone: zone.to_string(), ..Locality::default() }),
         load_balancing_weight: Some(uint32(share(&zone, endpoints.len()))),
-        lb_endpoints: endpoints.into_values().map(|endpoint| *endpoint).collect(),
+        lb_endpoints: endpoints,
         ..LocalityLbEndpoints::default()
     });
     let assignment = ClusterLoadAssignment {
@@ -65,7 +85,7 @@ pub(crate) fn evaluate(id: &ClusterId, view: &View<'_>) -> Outcome {
 }
 
 fn of_service(id: &ObjectId, port: u16, view: &View<'_>) -> Zones {
-    let mut zones = Zones::new();
+    let mut zones = Zones::default();
     let service = view.spec::<Service>(id);
     let port = service.and_then(|service| service.spec.ports.iter().find(|candidate| candidate.port == port));
     let Some(port) = port else { return zones };
@@ -85,13 +105,9 @@ fn of_service(id: &ObjectId, port: u16, view: &View<'_>) -> Zones {
             } else {
                 continue;
             };
-            let zone = endpoint.zone.clone().unwrap_or_default();
+            let zone = endpoint.zone.as_deref().unwrap_or_default();
             for address in &endpoint.addresses {
-                let key = (SmolStr::new(address), number);
-                zones
-                    .entry(SmolStr::new(&zone))
-                    .or_default()
-                    .insert(key, at(socket(address, number, false), status).into());
+                zones.add(zone, (address, number), at(socket(address, number, false), status));
             }
         }
     }
@@ -99,22 +115,22 @@ fn of_service(id: &ObjectId, port: u16, view: &View<'_>) -> Zones {
 }
 
 fn of_backend(id: &ObjectId, view: &View<'_>) -> Zones {
-    let mut zones = Zones::new();
+    let mut zones = Zones::default();
     let Some(backend) = view.spec::<BackendSpec>(id) else { return zones };
     for endpoint in &backend.endpoints {
         let (key, address) = if let Some(ip) = &endpoint.ip {
-            ((SmolStr::new(&ip.address), ip.port), socket(&ip.address, ip.port, false))
+            ((ip.address.as_str(), ip.port), socket(&ip.address, ip.port, false))
         } else if let Some(unix) = &endpoint.unix {
-            ((SmolStr::new(&unix.path), 0), unix_socket(&unix.path))
+            ((unix.path.as_str(), 0), unix_socket(&unix.path))
         } else {
             continue;
         };
-        let zone = endpoint.zone.clone().unwrap_or_default();
+        let zone = endpoint.zone.as_deref().unwrap_or_default();
         let mut at = at(address, HealthStatus::Unknown);
         if let (Some(name), Some(HostIdentifier::Endpoint(server))) = (endpoint.name(), &mut at.host_identifier) {
             name.clone_into(&mut server.hostname);
         }
-        zones.entry(SmolStr::new(&zone)).or_default().insert(key, at.into());
+        zones.add(zone, key, at);
     }
     zones
 }

@@ -17,7 +17,7 @@ use super::encoded_table::EncodedTable;
 use crate::ai::{AiRules, KnownModels};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{HcmId, Shard};
-use crate::render::filters::table_fallback;
+use crate::render::filters::table_fallback::{self, found};
 use crate::routing::{AttachedRules, RankedRoute};
 
 pub(crate) fn evaluate(hcm: &HcmId, shard: Shard, view: &View<'_>) -> Outcome {
@@ -95,10 +95,13 @@ impl<'a> ByModel<'a> {
 }
 
 /// What is the same in every table.
-static REST: LazyLock<RouteConfiguration> = LazyLock::new(|| RouteConfiguration {
-    request_headers_to_remove: vec![table_fallback::SCOPE_HEADER.to_owned()],
-    ignore_port_in_host_matching: true,
-    ..RouteConfiguration::default()
+static REST: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let rest = RouteConfiguration {
+        request_headers_to_remove: vec![table_fallback::SCOPE_HEADER.to_owned()],
+        ignore_port_in_host_matching: true,
+        ..RouteConfiguration::default()
+    };
+    rest.encode_to_vec()
 });
 
 /// A client that shares a connection among hosts is told to open another.
@@ -112,9 +115,8 @@ fn always(name: &str, status: u32) -> Bytes {
             path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
             ..RouteMatch::default()
         }),
-        metadata: Some(table_fallback::marker()),
         action: Some(Action::DirectResponse(DirectResponseAction { status, ..DirectResponseAction::default() })),
         ..Route::default()
     };
-    route.encode_to_vec().into()
+    found(route)
 }

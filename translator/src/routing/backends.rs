@@ -2,8 +2,9 @@
 
 use kinds::core::Service;
 use kinds::gateway::BackendRef;
-use kinds::{Kind, Object};
+use kinds::{FieldPath, Kind, Object};
 
+use super::Refused;
 use crate::engine::View;
 use crate::graph::{Target, Verdict};
 use crate::names::{ClusterId, ClusterName};
@@ -14,6 +15,13 @@ use crate::render::{backend_tls, dynamic};
 pub(crate) struct Broken {
     pub reason: &'static str,
     pub message: String,
+}
+
+impl Broken {
+    pub(crate) fn at(self, path: &FieldPath) -> Refused {
+        let Self { reason, message } = self;
+        Refused { condition: "ResolvedRefs", reason, message, path: path.clone() }
+    }
 }
 
 pub(crate) fn resolve(

@@ -36,7 +36,7 @@ pub(super) fn cluster<'a>(backends: impl Iterator<Item = (&'a ClusterId, u32, bo
 
 /// What is chosen is a server, not a backend of the rule: there is no place for filters of one of them, nor for what only
 /// a cluster of its own can do.
-pub(crate) fn problem(
+pub(super) fn problem(
     route: &Object,
     references: &[HttpBackendRef],
     path: &FieldPath,

@@ -88,15 +88,15 @@ impl HeaderEdits {
 
 /// The effect of the filters of one backend. A share of several can change headers and the host, and no more: what else
 /// Envoy can do, it does to a route as a whole, which a backend that stands alone has for itself.
-pub(crate) fn of_backend(
+pub(super) fn of_backend(
     route: &Object,
     filters: &[HttpRouteFilter],
-    path: &FieldPath,
+    owner: &FieldPath,
     alone: bool,
     http2: bool,
     view: &View<'_>,
 ) -> Result<Effects, Refused> {
-    let effects = Effects::gather(route, filters, path, http2, view)?;
+    let effects = Effects::gather(route, filters, owner, http2, view)?;
     let rewrites_path = effects.rewrite.as_ref().is_some_and(|rewrite| rewrite.path.is_some());
     let concerns_route = rewrites_path
         || !effects.mirrors.is_empty()
@@ -112,7 +112,8 @@ pub(crate) fn of_backend(
         (false, true) => "one of several backends can have its own headers and hostname, not its own path or mirror",
         (false, false) => return Ok(effects),
     };
-    Err(Refused { condition: "Accepted", reason: "UnsupportedValue", message: message.to_owned(), path: path.clone() })
+    let path = owner.field("filters");
+    Err(Refused { condition: "Accepted", reason: "UnsupportedValue", message: message.to_owned(), path })
 }
 
 pub(super) fn edits(filter: &HttpHeaderFilter) -> impl Iterator<Item = HeaderValueOption> + '_ {
@@ -134,16 +135,17 @@ pub(crate) fn literal(value: &str) -> String {
 }
 
 impl Effects {
+    /// What the `filters` of a rule or a backend do.
     pub(crate) fn gather(
         route: &Object,
         filters: &[HttpRouteFilter],
-        path: &FieldPath,
+        owner: &FieldPath,
         http2: bool,
         view: &View<'_>,
     ) -> Result<Self, Refused> {
         let mut effects = Self::default();
         for (index, filter) in filters.iter().enumerate() {
-            effects.take(route, filter, &path.index(index), http2, view)?;
+            effects.take(route, filter, &owner.field("filters").index(index), http2, view)?;
         }
         Ok(effects)
     }

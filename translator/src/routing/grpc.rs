@@ -2,16 +2,16 @@
 
 use std::cmp::Reverse;
 
+use kinds::Object;
 use kinds::gateway::{GrpcMethodMatch, GrpcMethodMatchType, GrpcRouteMatch, GrpcRouteSpec};
-use kinds::{FieldPath, Object};
 use xds_api::envoy::config::route::v3::RouteMatch;
 use xds_api::envoy::config::route::v3::route_match::{GrpcRouteMatchOptions, PathSpecifier};
 
-use super::fallback;
-use super::filters::Effects;
-use super::http::{Forward, answer, named};
+use super::forward::answer;
+use super::http::named;
+use super::judged::{Judged, JudgedRule, judge};
 use super::matches::{headers, regex};
-use super::session::{Session, problem as session_problem};
+use super::session::Session;
 use super::{PathRank, Precedence, Rendered, Ruled};
 use crate::attach::PlannedListener;
 use crate::engine::View;
@@ -19,24 +19,21 @@ use crate::engine::View;
 pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'_>, view: &View<'_>) -> Rendered {
     let mut rendered = Rendered::default();
     let Some(spec) = route.spec::<GrpcRouteSpec>() else { return rendered };
-    for (index, rule) in spec.rules.iter().enumerate() {
-        let path = FieldPath::from("spec.rules").index(index);
-        let effects = Effects::gather(route, &rule.filters, &path.field("filters"), true, view);
+    let Judged { rules, problems } = judge(route, view);
+    rendered.problems = problems;
+    for (index, (rule, JudgedRule { effects, mut forward, refused })) in spec.rules.iter().zip(rules).enumerate() {
         let session = Session::of(&route.id, (index, rule.name.as_deref()), rule.session_persistence.as_ref());
-        let refused = session_problem(rule.session_persistence.as_ref(), &path).is_some()
-            || fallback::problem(route, &rule.backend_refs, &path.field("backendRefs"), view).is_some();
         let everything = [GrpcRouteMatch::default()];
         let written = if rule.matches.is_empty() { &everything[..] } else { &rule.matches[..] };
         let policies = ruled.rule(index);
-        let mut forward = Forward::to(route, &rule.backend_refs, &path.field("backendRefs"), true, view);
         forward.connect_as(policies.settings());
         for (position, one) in written.iter().enumerate() {
             let (envoy_match, precedence) = grpc_match(route, index, position, one);
-            let mut envoy = named(route, index, position, envoy_match);
+            let mut envoy = named("grpcroute", route, index, position, envoy_match);
             envoy.action = Some(match &effects {
-                Err(_) => answer(500),
-                Ok(_) if refused || policies.refused() => answer(500),
-                Ok(effects) => {
+                None => answer(500),
+                Some(_) if refused || policies.refused() => answer(500),
+                Some(effects) => {
                     policies.apply(&mut envoy, rule.name.as_deref());
                     effects.apply(&mut envoy);
                     forward.look_up(effects, &mut envoy);
@@ -50,10 +47,10 @@ pub(super) fn render(route: &Object, listener: &PlannedListener, ruled: &Ruled<'
                     })
                 }
             });
-            rendered.push(&listener.id.gateway, precedence, &envoy);
+            rendered.push(&listener.id.gateway, precedence, envoy);
         }
         rendered.clusters.extend(forward.clusters());
-        if let Ok(effects) = effects {
+        if let Some(effects) = effects {
             rendered.clusters.extend(effects.clusters);
             rendered.secrets.extend(effects.secrets);
         }

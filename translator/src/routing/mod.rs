@@ -10,8 +10,10 @@ mod extension;
 mod external_auth;
 mod fallback;
 mod filters;
+mod forward;
 mod grpc;
 mod http;
+mod judged;
 mod matches;
 mod patterns;
 mod precedence;
@@ -22,33 +24,32 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use kinds::{Kind, ObjectId};
-use prost::Message;
 use smol_str::SmolStr;
 use xds_api::envoy::config::route::v3::Route;
 
 pub(crate) use backends::{Broken, resolve as resolve_backend};
 pub(crate) use cors::{allowed_origin, joined};
-pub(crate) use fallback::problem as fallback_problem;
+pub(crate) use filters::Refused;
 pub(crate) use filters::literal;
-pub(crate) use filters::{Effects, Refused, of_backend as backend_effects};
+pub(crate) use judged::judge;
 pub(crate) use matches::{
     by_regex, exactly, exactly_any_case, header as matching, headers, is_text, one_of_texts, quoted,
 };
-pub(crate) use patterns::{grpc as grpc_patterns, http as http_patterns};
 pub(crate) use precedence::{PathRank, Precedence};
 pub(crate) use ruled::{RulePolicies, Ruled};
-pub(crate) use session::problem as session_problem;
 
 use crate::attach::{Parents, Plan, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{ClusterId, ListenerId, SecretId, Shard};
-use crate::render::filters::presence;
+use crate::render::filters::{presence, table_fallback};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct AttachedRules {
     /// Sorted; `*` stands for every host.
     pub hostnames: Vec<SmolStr>,
     pub routes: Vec<RankedRoute>,
+    /// What keeps rules from working, the same at every listener.
+    pub problems: Vec<Refused>,
     /// For routes of layer 4, which have a target in the place of routes.
     pub l4: Option<crate::l4::Target>,
     /// For routes by model.
@@ -70,13 +71,14 @@ pub(crate) struct Rendered {
     pub secrets: BTreeSet<SecretId>,
     /// That filters are used.
     pub filters: BTreeSet<UnitId>,
+    pub problems: Vec<Refused>,
 }
 
 impl Rendered {
     /// A route of a Gateway as it goes into the table, and the filters that it has orders for.
-    fn push(&mut self, gateway: &ObjectId, precedence: Precedence, route: &Route) {
-        self.filters.extend(presence::used_by(gateway, route));
-        self.routes.push(RankedRoute { precedence, body: route.encode_to_vec().into() });
+    fn push(&mut self, gateway: &ObjectId, precedence: Precedence, route: Route) {
+        self.filters.extend(presence::used_by(gateway, &route));
+        self.routes.push(RankedRoute { precedence, body: table_fallback::found(route) });
     }
 }
 
@@ -107,14 +109,11 @@ pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>)
             demands.push(UnitId::Scope(hcm.clone(), host.clone()));
         }
     }
-    let clusters = rendered
-        .clusters
-        .into_iter()
-        .chain(ruled.extensions.clusters.iter().cloned())
-        .map(|id| UnitId::Cluster(listener.gateway.clone(), id));
-    demands.extend(clusters);
-    demands.extend(rendered.filters);
-    demands.extend(rendered.secrets.into_iter().map(|id| UnitId::Secret(listener.gateway.clone(), id)));
-    let rules = AttachedRules { hostnames, routes: rendered.routes, ..AttachedRules::default() };
+    let clusters = rendered.clusters.iter().chain(&ruled.extensions.clusters);
+    demands.extend(clusters.map(|id| UnitId::Cluster(listener.gateway.clone(), id.clone())));
+    demands.extend(rendered.secrets.iter().map(|id| UnitId::Secret(listener.gateway.clone(), id.clone())));
+    let Rendered { routes, problems, filters, .. } = rendered;
+    demands.extend(filters);
+    let rules = AttachedRules { hostnames, routes, problems, ..AttachedRules::default() };
     Outcome { product: Product::Attached(rules.into()), demands, diagnostics: Vec::new() }
 }

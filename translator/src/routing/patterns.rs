@@ -8,10 +8,10 @@ use kinds::gateway::{
 
 use super::filters::Refused;
 
-pub(crate) fn http(matches: &[HttpRouteMatch], path: &FieldPath) -> Vec<Refused> {
+pub(super) fn http(matches: &[HttpRouteMatch], rule: &FieldPath) -> Vec<Refused> {
     let mut found = Vec::new();
     for (index, one) in matches.iter().enumerate() {
-        let path = path.index(index);
+        let path = rule.field("matches").index(index);
         if one.path.kind == PathMatchType::RegularExpression {
             found.extend(problem(&one.path.value, &path.field("path").field("value")));
         }
@@ -24,10 +24,10 @@ pub(crate) fn http(matches: &[HttpRouteMatch], path: &FieldPath) -> Vec<Refused>
     found
 }
 
-pub(crate) fn grpc(matches: &[GrpcRouteMatch], path: &FieldPath) -> Vec<Refused> {
+pub(super) fn grpc(matches: &[GrpcRouteMatch], rule: &FieldPath) -> Vec<Refused> {
     let mut found = Vec::new();
     for (index, one) in matches.iter().enumerate() {
-        let path = path.index(index);
+        let path = rule.field("matches").index(index);
         let by_regex = one.method.as_ref().filter(|method| method.kind == GrpcMethodMatchType::RegularExpression);
         if let Some(method) = by_regex {
             for (field, pattern) in [("service", &method.service), ("method", &method.method)] {

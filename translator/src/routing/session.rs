@@ -42,14 +42,14 @@ pub(super) fn cookie_path(written: &HttpRouteMatch) -> &str {
 }
 
 /// What Envoy cannot keep of a session: it would last longer than its author wants.
-pub(crate) fn problem(written: Option<&SessionPersistence>, path: &FieldPath) -> Option<Refused> {
+pub(super) fn problem(written: Option<&SessionPersistence>, rule: &FieldPath) -> Option<Refused> {
     let written = written?;
     let refused = |field, message: &str| {
         Some(Refused {
             condition: "Accepted",
             reason: "UnsupportedValue",
             message: message.to_owned(),
-            path: path.field(field),
+            path: rule.field("sessionPersistence").field(field),
         })
     };
     if written.idle_timeout.is_some() {

@@ -1,23 +1,18 @@
 //! The statuses of routes: for each parent, whether it takes the route and whether the route's references are good.
 
-use kinds::gateway::{
-    BackendRef, GrpcRouteSpec, HttpBackendRef, HttpRouteFilter, HttpRouteSpec, TcpRouteSpec, TlsRouteSpec, UdpRouteSpec,
-};
 use kinds::{Diagnostic, FieldPath, Kind, Object, ObjectId};
 
 use super::{Condition, ParentStatus, Status};
-use crate::attach::{Parents, parent_refs};
+use crate::attach::{Attachment, Parent, Parents, parent_refs};
 use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
-use crate::routing::{
-    Effects, Refused, backend_effects, fallback_problem, grpc_patterns, http_patterns, resolve_backend, session_problem,
-};
+use crate::routing::{AttachedRules, Refused, judge};
 
 pub(super) fn of_route(id: &ObjectId, view: &View<'_>) -> Outcome {
     let Some(object) = view.object(id) else { return Outcome::default() };
     let parents =
         view.made::<Parents>(UnitId::Parents(id.clone())).map(|parents| parents.0.as_slice()).unwrap_or_default();
-    let problems = problems(object, view);
+    let problems = problems(object, parents, view);
     let mut diagnostics = Vec::new();
     let mut statuses = Vec::new();
     for parent in parents {
@@ -103,97 +98,16 @@ fn with_help(found: Diagnostic, problem: &Refused) -> Diagnostic {
     }
 }
 
-/// What keeps rules from working, first things first.
-fn problems(object: &Object, view: &View<'_>) -> Vec<Refused> {
-    let mut found = Vec::new();
-    let mut refused = Vec::new();
-    let rules = FieldPath::from("spec.rules");
-    let mut rule =
-        |index: usize, filters: &[HttpRouteFilter], backends: Vec<(&BackendRef, &[HttpRouteFilter])>, http2| {
-            let path = rules.index(index);
-            if let Err(refused) = Effects::gather(object, filters, &path.field("filters"), http2, view) {
-                found.push(refused);
-            }
-            for (index, filter) in filters.iter().enumerate() {
-                if let Some(mirror) = &filter.request_mirror {
-                    let path = path.field("filters").index(index).field("requestMirror").field("backendRef");
-                    backend(object, &path, &mirror.backend_ref, http2, view, &mut found);
-                }
-            }
-            let alone = backends.iter().filter(|(reference, _)| reference.weight > 0).count() < 2;
-            for (index, (reference, filters)) in backends.into_iter().enumerate() {
-                let path = path.field("backendRefs").index(index);
-                backend(object, &path, reference, http2, view, &mut found);
-                found.extend(backend_effects(object, filters, &path.field("filters"), alone, http2, view).err());
-            }
-        };
-    match object.id.kind {
-        Kind::AiGatewayRoute => found.extend(super::ai::route_problems(object, view)),
-        Kind::HttpRoute => {
-            for (index, r) in object.spec::<HttpRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate())
-            {
-                rule(index, &r.filters, with_filters(&r.backend_refs), false);
-                let path = rules.index(index);
-                let session = session_problem(r.session_persistence.as_ref(), &path.field("sessionPersistence"));
-                refused.extend(session);
-                refused.extend(fallback_problem(object, &r.backend_refs, &path.field("backendRefs"), view));
-                refused.extend(http_patterns(&r.matches, &path.field("matches")));
-            }
-        }
-        Kind::GrpcRoute => {
-            for (index, r) in object.spec::<GrpcRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate())
-            {
-                rule(index, &r.filters, with_filters(&r.backend_refs), true);
-                let path = rules.index(index);
-                let session = session_problem(r.session_persistence.as_ref(), &path.field("sessionPersistence"));
-                refused.extend(session);
-                refused.extend(fallback_problem(object, &r.backend_refs, &path.field("backendRefs"), view));
-                refused.extend(grpc_patterns(&r.matches, &path.field("matches")));
-            }
-        }
-        Kind::TlsRoute => {
-            for (index, r) in object.spec::<TlsRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate()) {
-                rule(index, &[], bare(&r.backend_refs), false);
-            }
-        }
-        Kind::TcpRoute => {
-            for (index, r) in object.spec::<TcpRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate()) {
-                rule(index, &[], bare(&r.backend_refs), false);
-            }
-        }
-        Kind::UdpRoute => {
-            for (index, r) in object.spec::<UdpRouteSpec>().into_iter().flat_map(|spec| spec.rules.iter().enumerate()) {
-                rule(index, &[], bare(&r.backend_refs), false);
-            }
-        }
-        _ => {}
+/// What keeps rules from working: what a listener that serves them found, or would have found.
+fn problems(object: &Object, parents: &[Parent], view: &View<'_>) -> Vec<Refused> {
+    if object.id.kind == Kind::AiGatewayRoute {
+        return super::ai::route_problems(object, view);
     }
-    refused.extend(found);
-    refused
-}
-
-fn with_filters(references: &[HttpBackendRef]) -> Vec<(&BackendRef, &[HttpRouteFilter])> {
-    references.iter().map(|reference| (&reference.backend, reference.filters.as_slice())).collect()
-}
-
-fn bare(references: &[BackendRef]) -> Vec<(&BackendRef, &[HttpRouteFilter])> {
-    references.iter().map(|reference| (reference, [].as_slice())).collect()
-}
-
-fn backend(
-    object: &Object,
-    path: &FieldPath,
-    reference: &BackendRef,
-    http2: bool,
-    view: &View<'_>,
-    found: &mut Vec<Refused>,
-) {
-    if let Err(broken) = resolve_backend(object, path.as_str(), reference, http2, view) {
-        found.push(Refused {
-            condition: "ResolvedRefs",
-            reason: broken.reason,
-            message: broken.message,
-            path: path.clone(),
-        });
+    let mut attached = parents.iter().flat_map(|parent| &parent.attached);
+    let served = attached.next().filter(|_| matches!(object.id.kind, Kind::HttpRoute | Kind::GrpcRoute));
+    let attached = |at: &Attachment| UnitId::Attached(object.id.clone(), at.listener.clone());
+    match served.and_then(|at| view.made::<AttachedRules>(attached(at))) {
+        Some(rules) => rules.problems.clone(),
+        None => judge(object, view).problems,
     }
 }

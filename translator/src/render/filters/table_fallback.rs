@@ -5,8 +5,14 @@
 //! [`MARKER`], and a table of exact hostnames ends with a route that answers 404, so that a host which has a table never
 //! falls through to wildcards.
 
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 use xds_api::any;
 use xds_api::envoy::config::core::v3::{DataSource, Metadata, data_source};
+use xds_api::envoy::config::route::v3::Route;
 use xds_api::envoy::extensions::filters::http::lua::v3::Lua;
 use xds_api::google::protobuf::{Any, Struct, Value, value};
 
@@ -50,9 +56,66 @@ pub(super) fn install() -> (&'static str, Any) {
     (NAME, any(&lua))
 }
 
-/// The metadata by which a route is known to have been found.
-pub(crate) fn marker() -> Metadata {
+/// A route of a host's table, encoded, with the metadata by which it is known to have been found.
+pub(crate) fn found(mut route: Route) -> Bytes {
+    if let Some(metadata) = &mut route.metadata {
+        metadata.filter_metadata.extend(marker().filter_metadata);
+        return route.encode_to_vec().into();
+    }
+    // Almost all routes say just that: it is encoded once for all of them.
+    let rest = route.encode_to_vec();
+    let (before, behind) = rest.split_at(metadata_place(&rest));
+    [before, &ENCODED_MARKER, behind].concat().into()
+}
+
+fn marker() -> Metadata {
     let found = Value { kind: Some(value::Kind::BoolValue(true)) };
     let fields = Struct { fields: [(MARKER.to_owned(), found)].into() };
     Metadata { filter_metadata: [(NAME.to_owned(), fields)].into(), ..Metadata::default() }
+}
+
+/// The fields of Envoy's `Route` that are written before its metadata: `match` and the actions, of which there is one.
+const BEFORE_METADATA: [u32; 6] = [1, 2, 3, 7, 17, 18];
+
+static ENCODED_MARKER: LazyLock<Vec<u8>> =
+    LazyLock::new(|| Route { metadata: Some(marker()), ..Route::default() }.encode_to_vec());
+
+fn metadata_place(encoded: &[u8]) -> usize {
+    let mut rest = encoded;
+    loop {
+        let begin = rest.len();
+        let passed = match decode_key(&mut rest) {
+            Ok((field, wire)) if BEFORE_METADATA.contains(&field) => {
+                skip_field(wire, field, &mut rest, DecodeContext::default()).is_ok()
+            }
+            _ => false,
+        };
+        if !passed {
+            return encoded.len() - begin;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xds_api::envoy::config::route::v3::route::Action;
+    use xds_api::envoy::config::route::v3::{DirectResponseAction, RedirectAction, RouteAction, RouteMatch};
+
+    use super::*;
+
+    #[test]
+    fn the_marker_stands_where_an_encoder_would_put_it() {
+        let actions = [
+            None,
+            Some(Action::Route(RouteAction::default())),
+            Some(Action::Redirect(RedirectAction { host_redirect: "h".repeat(300), ..RedirectAction::default() })),
+            Some(Action::DirectResponse(DirectResponseAction { status: 404, ..DirectResponseAction::default() })),
+        ];
+        for action in actions {
+            let route = Route { name: "n".into(), r#match: Some(RouteMatch::default()), action, ..Route::default() };
+            let marked = Route { metadata: Some(marker()), ..route.clone() };
+            assert_eq!(found(route), marked.encode_to_vec());
+            assert_eq!(found(marked.clone()), marked.encode_to_vec());
+        }
+    }
 }
