@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 use kinds::{Object, Parsed};
 use translator::{Change, Options, Translator};
 
+/// The one that `chancery` has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let sizes: Vec<usize> = words.iter().filter_map(|size| size.parse().ok()).collect();
