@@ -22,13 +22,15 @@ mod origin;
 mod parse;
 pub mod report;
 pub mod schema;
+mod shared;
 mod unread;
 mod unreadable;
 
 pub use diagnostic::{Diagnostic, FieldPath, Place, Severity};
 pub use kind::{Kind, KindInfo};
-pub use object::{Meta, Object, ObjectId, Spec, Typed};
+pub use object::{Meta, Object, ObjectId, ObjectName, Spec, Typed};
 pub use origin::{Origin, Position};
 pub use parse::{DEFAULT_NAMESPACE, Parsed, parse_admitted, parse_document, parse_text, parse_value};
+pub use shared::Shared;
 pub use unread::UNREAD;
 pub use unreadable::{Reading, Refusal, Unreadable};

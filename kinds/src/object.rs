@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 
 use serde::Deserialize;
 use smol_str::SmolStr;
 
 use crate::unreadable::Failure;
-use crate::{Kind, Origin, Reading, Refusal};
+use crate::{Kind, Origin, Reading, Refusal, Shared};
 
-/// The one way to name an object. Cluster-scoped objects have an empty namespace.
+/// The one way to name an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectId {
+pub struct ObjectId(Shared<ObjectName>);
+
+/// What an [`ObjectId`] is made of. Cluster-scoped objects have an empty namespace.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
     pub kind: Kind,
     pub namespace: SmolStr,
     pub name: SmolStr,
@@ -21,7 +26,21 @@ impl ObjectId {
     #[must_use]
     pub fn new(kind: Kind, namespace: impl Into<SmolStr>, name: impl Into<SmolStr>) -> Self {
         let namespace = if kind.info().namespaced { namespace.into() } else { SmolStr::default() };
-        Self { kind, namespace, name: name.into() }
+        Self(ObjectName { kind, namespace, name: name.into() }.into())
+    }
+
+    /// The object of another kind that has the same name.
+    #[must_use]
+    pub fn of_kind(&self, kind: Kind) -> Self {
+        Self::new(kind, self.namespace.clone(), self.name.clone())
+    }
+}
+
+impl Deref for ObjectId {
+    type Target = ObjectName;
+
+    fn deref(&self) -> &ObjectName {
+        &self.0
     }
 }
 

@@ -25,7 +25,7 @@ use xds_api::xds::r#type::matcher::v3::matcher::{OnMatch, on_match};
 
 use crate::attach::{PlannedListener, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
-use crate::names::{ClusterId, UNRESOLVED_CLUSTER};
+use crate::names::{ClusterId, UNRESOLVED_CLUSTER, connected_as};
 use crate::policy::security::network::{self, Connections};
 use crate::render::{downstream_tls, matcher};
 use crate::routing::{AttachedRules, Ruled, resolve_backend};
@@ -67,7 +67,7 @@ pub(crate) fn evaluate(
         .map(|(index, reference)| {
             let cluster = resolve_backend(route, path.index(index).as_str(), reference, false, view).ok();
             let cluster = cluster.filter(|_| connections != Connections::Closed);
-            (cluster.map(|cluster| cluster.connected_as(policies.settings())), reference.weight)
+            (cluster.map(|cluster| connected_as(cluster, policies.settings())), reference.weight)
         })
         .collect();
     let gateway = &listener.id.gateway;

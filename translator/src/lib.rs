@@ -21,7 +21,6 @@ mod patch;
 mod policy;
 mod render;
 mod routing;
-mod shared;
 mod status;
 
 pub use addresses::AddressRange;

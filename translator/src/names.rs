@@ -5,11 +5,9 @@
 
 use std::fmt;
 
-use kinds::{Kind, ObjectId};
+use kinds::{Kind, ObjectId, Shared};
 use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
-
-use crate::shared::Shared;
 
 /// Exact hostnames of a listener are spread over this many tables: one or two hosts share one at 10,000 hosts. A change
 /// costs what its table holds, here and in Envoy; a table costs Envoy some three kilobytes.
@@ -126,6 +124,7 @@ pub(crate) struct Member {
 }
 
 impl ClusterName {
+    /// A backend that says its ports itself.
     pub(crate) fn of_backend(backend: ObjectId) -> Self {
         Self { backend, port: None, http2: false, settings: None, form: Form::Plain }
     }
@@ -135,26 +134,19 @@ impl ClusterName {
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         format!("{}.{}{port}", self.backend.name, self.backend.namespace)
     }
-}
-
-impl ClusterId {
-    /// A backend that says its ports itself.
-    pub(crate) fn of_backend(backend: ObjectId) -> Self {
-        ClusterName::of_backend(backend).into()
-    }
 
     /// Backends that take over from each other; none for an empty list.
     pub(crate) fn taking_over(members: Vec<Member>) -> Option<Self> {
         let backend = members.first()?.backend.clone();
-        Some(ClusterName { form: Form::Takeover(members), ..ClusterName::of_backend(backend) }.into())
+        Some(Self { form: Form::Takeover(members), ..Self::of_backend(backend) })
     }
+}
 
-    /// The same backend, reached as a policy says.
-    pub(crate) fn connected_as(self, settings: Option<&Settings>) -> Self {
-        match settings {
-            None => self,
-            Some(settings) => ClusterName { settings: Some(settings.clone()), ..ClusterName::clone(&self) }.into(),
-        }
+/// The same backend, reached as a policy says.
+pub(crate) fn connected_as(cluster: ClusterId, settings: Option<&Settings>) -> ClusterId {
+    match settings {
+        None => cluster,
+        Some(settings) => ClusterName { settings: Some(settings.clone()), ..ClusterName::clone(&cluster) }.into(),
     }
 }
 

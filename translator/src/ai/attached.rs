@@ -38,7 +38,7 @@ use super::tables::{ModelKey, answer, found};
 use crate::attach::PlannedListener;
 use crate::diagnostics::place;
 use crate::engine::{Outcome, Product, UnitId, View};
-use crate::names::{ClusterId, Member, Shard, UNRESOLVED_CLUSTER};
+use crate::names::{ClusterId, ClusterName, Member, Shard, UNRESOLVED_CLUSTER, connected_as};
 use crate::policy::external::EXTENSIONS;
 use crate::policy::limits::Costed;
 use crate::render::build::{boolean, duration, header as set_header, uint32};
@@ -344,7 +344,7 @@ fn forwarding(
         let refused = answer("unresolved", 500, message, "server_error", "no_backend");
         return Route { r#match: route.r#match, name: route.name, ..refused };
     }
-    let cluster = |id: ClusterId| id.connected_as(policies.settings());
+    let cluster = |name: ClusterName| connected_as(name.into(), policies.settings());
     let priorities: BTreeSet<u32> = weighted.iter().map(|(priority, _, _)| *priority).collect();
     let takeover = priorities.len() > 1;
     let mut route = route;
@@ -361,12 +361,12 @@ fn forwarding(
             priority,
             weight,
         });
-        let id = ClusterId::taking_over(members.collect()).map(cluster);
+        let id = ClusterName::taking_over(members.collect()).map(cluster);
         clusters.extend(id.clone());
         ClusterSpecifier::Cluster(id.map_or(UNRESOLVED_CLUSTER.to_owned(), |id| id.to_string()))
     } else {
         let weights = weighted.iter().map(|(_, weight, share)| {
-            let id = share.map(|share| cluster(ClusterId::of_backend(share.backend.clone())));
+            let id = share.map(|share| cluster(ClusterName::of_backend(share.backend.clone())));
             clusters.extend(id.clone());
             let mut entry = ClusterWeight {
                 name: id.map_or(UNRESOLVED_CLUSTER.to_owned(), |id| id.to_string()),
@@ -393,7 +393,7 @@ fn forwarding(
     if !takeover {
         // Backends without weight have clusters as well: they may be given weight at any time.
         let all = shares.iter().filter_map(|(_, share)| share.as_ref());
-        clusters.extend(all.map(|share| cluster(ClusterId::of_backend(share.backend.clone()))));
+        clusters.extend(all.map(|share| cluster(ClusterName::of_backend(share.backend.clone()))));
     }
     let mut action = RouteAction {
         cluster_specifier: Some(specifier),

@@ -79,7 +79,7 @@ impl Translator {
                     id
                 }
             };
-            let exists = self.world.contains(&id);
+            let (id, exists) = self.world.known_as(id);
             for unit in unit::rooted_in(&id) {
                 self.set_rooted(unit, exists);
             }

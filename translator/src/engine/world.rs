@@ -24,6 +24,13 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// The graph's copy of an object's name, and whether the object is there.
+    pub(crate) fn known_as(&self, id: ObjectId) -> (ObjectId, bool) {
+        let index = self.graph.index(&id);
+        let known = index.and_then(|index| self.graph.id(index)).cloned();
+        (known.unwrap_or(id), index.is_some_and(|index| self.graph.object(index).is_some()))
+    }
+
     pub(crate) fn contains(&self, id: &ObjectId) -> bool {
         self.graph.index(id).and_then(|index| self.graph.object(index)).is_some()
     }

@@ -317,12 +317,14 @@ impl Graph {
             match &target {
                 Target::Object(target_id) => {
                     any_new = true;
-                    let target_id = target_id.clone();
-                    let node = self.place(&target_id);
+                    let node = self.place(target_id);
+                    // One copy of each name: equal ones are then the same, and are known to be at a glance.
+                    let target_id = self.graph[node].id.clone();
+                    let target = Target::Object(target_id.clone());
                     let verdict = self.decide(&id, role, node);
                     let edge = self.graph.add_edge(source, node, Edge { role, path, target, verdict, position });
                     if reference::needs_grant(role) && target_id.namespace != id.namespace {
-                        self.crossing.entry(target_id.namespace).or_default().insert(edge);
+                        self.crossing.entry(target_id.namespace.clone()).or_default().insert(edge);
                     }
                     outgoing.push(edge);
                     self.graph[node].referrers_mut(role).add(id.kind, source);

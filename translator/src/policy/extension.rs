@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 use super::{Problem, merge};
 use crate::engine::{UnitId, View};
 use crate::graph::{Edge, Target, Verdict};
-use crate::names::{Authority, Chain, ClusterId, Settings};
+use crate::names::{Authority, Chain, ClusterId, Settings, connected_as};
 use kinds::ObjectId;
 
 /// A policy, or a merge of two, as one content that still knows who wrote which reference.
@@ -81,7 +81,7 @@ impl<'a, T: Typed + Clone + Serialize + DeserializeOwned> Written<'a, T> {
             .map_err(|broken| Problem::wrong(path, broken.message))?;
         let settings = written.backend_settings.as_ref().filter(|settings| **settings != ClusterSettings::default());
         let settings = settings.map(|_| Settings { chain: self.chain.clone(), part: part.into() });
-        Ok(Some(Upstream::Backend(cluster.connected_as(settings.as_ref()))))
+        Ok(Some(Upstream::Backend(connected_as(cluster, settings.as_ref()))))
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Extensions {
 /// The policy in force for a route: its own before its Gateway's, the older of two.
 fn policy<'a>(route: &ObjectId, gateway: &ObjectId, view: &View<'a>) -> Option<&'a Object> {
     // Envoy AI Gateway makes an HTTPRoute of each of its routes, and policies are written for that.
-    let made = (route.kind == Kind::AiGatewayRoute).then(|| ObjectId { kind: Kind::HttpRoute, ..route.clone() });
+    let made = (route.kind == Kind::AiGatewayRoute).then(|| route.of_kind(Kind::HttpRoute));
     let targets = [Some(route.clone()), made, Some(gateway.clone())];
     targets.into_iter().flatten().find_map(|target| {
         let ids = view.referrers_of(&target, Role::PolicyTarget, Kind::EnvoyExtensionPolicy);

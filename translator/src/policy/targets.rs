@@ -94,7 +94,7 @@ pub(crate) fn evaluate(policy: &ObjectId, view: &View<'_>) -> Outcome {
 
 /// The route by model that a policy means: Envoy AI Gateway makes an HTTPRoute of each, and policies name that.
 pub(crate) fn by_model(id: &ObjectId, view: &View<'_>) -> Option<ObjectId> {
-    let route = ObjectId { kind: Kind::AiGatewayRoute, ..id.clone() };
+    let route = id.of_kind(Kind::AiGatewayRoute);
     (id.kind == Kind::HttpRoute && view.object(&route).is_some()).then_some(route)
 }
 

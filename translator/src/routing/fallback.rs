@@ -30,8 +30,8 @@ pub(super) fn cluster<'a>(backends: impl Iterator<Item = (&'a ClusterId, u32, bo
         priority: u32::from(fallback),
         weight,
     });
-    let cluster = ClusterId::taking_over(members.collect())?;
-    Some(ClusterName { http2: first.http2, settings: first.settings.clone(), ..ClusterName::clone(&cluster) }.into())
+    let cluster = ClusterName::taking_over(members.collect())?;
+    Some(ClusterName { http2: first.http2, settings: first.settings.clone(), ..cluster }.into())
 }
 
 /// What is chosen is a server, not a backend of the rule: there is no place for filters of one of them, nor for what only

@@ -12,7 +12,7 @@ use super::filters::{Effects, Refused, of_backend};
 use super::{backends, fallback};
 use crate::ai::Wishes;
 use crate::engine::View;
-use crate::names::{ClusterId, Settings, UNRESOLVED_CLUSTER};
+use crate::names::{ClusterId, Settings, UNRESOLVED_CLUSTER, connected_as};
 use crate::render::build::{seconds, uint32};
 use crate::render::dynamic;
 
@@ -78,7 +78,7 @@ impl Forward {
     /// Each backend gets the cluster of a policy that says how to connect.
     pub(super) fn connect_as(&mut self, settings: Option<&Settings>) {
         for share in &mut self.0 {
-            share.cluster = share.cluster.take().map(|cluster| cluster.connected_as(settings));
+            share.cluster = share.cluster.take().map(|cluster| connected_as(cluster, settings));
         }
     }
 

@@ -169,8 +169,7 @@ impl RulePolicies<'_> {
         envoy.typed_per_filter_config.extend(orders.map(|(name, order)| (name.to_owned(), order)));
         if let Some(traffic) = self.rule.traffic {
             traffic.route.apply(envoy);
-            let ObjectId { kind, namespace, name } = self.route;
-            envoy.stat_prefix = traffic.route.stat_prefix(kind.name(), namespace, name, rule);
+            envoy.stat_prefix = traffic.route.stat_prefix(self.route, rule);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a traffic policy says about a route itself. A rule's own timeouts and retries come first.
 
+use kinds::ObjectId;
 use kinds::envoy_gateway::BackendTrafficPolicySpec;
 use kinds::envoy_gateway::shared::{
     ConsistentHash, ConsistentHashType, CustomTag, CustomTagType, LoadBalancerType, Retry, Tracing,
@@ -87,11 +88,11 @@ impl RouteSettings {
     }
 
     /// The name under which a route is counted: its operators say of what it is made.
-    pub(crate) fn stat_prefix(&self, kind: &str, namespace: &str, name: &str, rule: Option<&str>) -> String {
+    pub(crate) fn stat_prefix(&self, route: &ObjectId, rule: Option<&str>) -> String {
         self.stat_prefix
-            .replace("%ROUTE_NAME%", name)
-            .replace("%ROUTE_NAMESPACE%", namespace)
-            .replace("%ROUTE_KIND%", kind)
+            .replace("%ROUTE_NAME%", &route.name)
+            .replace("%ROUTE_NAMESPACE%", &route.namespace)
+            .replace("%ROUTE_KIND%", route.kind.name())
             .replace("%ROUTE_RULE_NAME%", rule.unwrap_or("-"))
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxBuildHasher;
 
 /// A value whose copies share it, and whose hash is worked out once.
-pub(crate) struct Shared<T>(Arc<Hashed<T>>);
+pub struct Shared<T>(Arc<Hashed<T>>);
 
 struct Hashed<T> {
     hash: u64,
