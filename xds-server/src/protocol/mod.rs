@@ -16,6 +16,7 @@ mod subscription;
 mod tests;
 mod typed;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +25,7 @@ use xds_api::ResourceType;
 
 use self::respond::Occasion;
 use crate::Error;
-use crate::snapshot::Group;
+use crate::snapshot::{Group, TypeState};
 use crate::wire::request::{DeltaRequest, SotwRequest};
 pub(crate) use subscription::{Interned, Subscription};
 pub(crate) use typed::TypeStream;
@@ -140,6 +141,10 @@ impl Stream {
     /// The next message for the client, as a gRPC frame; none when it is in step or has to be waited for. `now`
     /// is time since the stream began.
     pub(crate) fn next(&mut self, now: Duration) -> Option<(ResourceType, Bytes)> {
+        if self.variant == Variant::Sotw {
+            self.believe_told();
+            self.keep_versions_true();
+        }
         let may_remove_clusters = self.routes_in_step();
         for kind in ResourceType::ALL {
             let may_remove = kind != ResourceType::Cluster || may_remove_clusters;
@@ -155,16 +160,99 @@ impl Stream {
     }
 
     fn next_of(&mut self, kind: ResourceType, may_remove: bool, now: Duration) -> Option<Bytes> {
-        if self.types[kind as usize].is_none() || self.must_wait(kind, now) {
+        if self.types[kind as usize].is_none() || self.must_wait(kind, now) || self.waits_for_doubted(kind) {
             return None;
         }
         let state = self.group.state(kind);
-        let on = Occasion { variant: self.variant, may_remove, now };
+        let names_from = self.names_from(kind);
+        let on = Occasion { variant: self.variant, may_remove, names_from, now };
         let sent = self.types[kind as usize].as_mut()?.respond(&state, on, &mut self.nonces)?;
         if kind == ResourceType::Cluster {
             self.push_endpoints(sent.endpoints);
         }
         Some(sent.frame)
+    }
+
+    /// What made the client ask for names of a type: a sum over what it was sent of other types. None where that cannot be
+    /// said, for they come on other streams, or not as they are.
+    ///
+    /// A SotW client that reconnects tells names and the version that it took last. That proves that it has them, unless it had
+    /// forgotten a name and asked for it anew when the stream broke. Envoy does that only when something else changes that names
+    /// it, so this sum is part of the version.
+    fn names_from(&self, kind: ResourceType) -> Option<u64> {
+        if self.variant == Variant::Delta || self.only.is_some() {
+            return None;
+        }
+        let mut sum = 0;
+        for other in self.types().filter(|other| other.kind != kind) {
+            let Some(state) = other.sent() else { continue };
+            let naming = state.naming(kind);
+            if naming != 0 && !other.is_whole() {
+                return None;
+            }
+            sum ^= sum_of(state, other.kind, kind);
+        }
+        Some(sum)
+    }
+
+    /// Versions that were told with names are believed where all that could name them was told, too, and is in step.
+    fn believe_told(&mut self) {
+        for kind in policy::NAMED {
+            if !self.types[kind as usize].as_ref().is_some_and(|entry| entry.tells()) {
+                continue;
+            }
+            let names_from = self.told_names_from(kind);
+            let state = self.group.state(kind);
+            if let Some(entry) = &mut self.types[kind as usize] {
+                entry.believe_told(&state, names_from);
+            }
+        }
+    }
+
+    fn told_names_from(&self, kind: ResourceType) -> Option<u64> {
+        let asked = |other: ResourceType| self.types[other as usize].is_some() || !policy::may_name(other, kind);
+        if self.only.is_some() || !policy::ALWAYS.into_iter().all(asked) {
+            return None;
+        }
+        let named_by = self.types().filter(|other| policy::may_name(other.kind, kind));
+        named_by.map(|other| Some(sum_of(other.told_state()?, other.kind, kind))).try_fold(0, |sum, of| Some(sum ^ of?))
+    }
+
+    /// What comes back to what it was would make a version true that the client still tells, though it may have forgotten names
+    /// in between. Then these are sent first, under another version.
+    fn keep_versions_true(&mut self) {
+        let mut doubted = Vec::new();
+        for entry in self.types().filter(|entry| entry.names_from.is_some()) {
+            let now = self.names_from(entry.kind);
+            if now == entry.names_from {
+                continue;
+            }
+            // Any of the others may be next.
+            let mut sums = BTreeSet::from([0]);
+            for other in self.types().filter(|other| other.kind != entry.kind) {
+                let of = |state: &TypeState| sum_of(state, other.kind, entry.kind);
+                let (sent, newest) = (other.sent().map_or(0, |state| of(state)), of(&self.group.state(other.kind)));
+                sums = sums.iter().flat_map(|sum| [sum ^ sent, sum ^ newest]).collect();
+            }
+            if entry.names_from.is_some_and(|told| sums.contains(&told)) {
+                doubted.push(entry.kind);
+            }
+        }
+        for kind in doubted {
+            if let Some(entry) = &mut self.types[kind as usize] {
+                entry.doubt();
+            }
+        }
+    }
+
+    /// Whether something that names a type has to wait until that has been sent.
+    fn waits_for_doubted(&self, kind: ResourceType) -> bool {
+        let names = |named: ResourceType| {
+            let newest = self.group.state(kind).naming(named);
+            let sent = self.types[kind as usize].as_ref().and_then(|entry| entry.sent().cloned());
+            sent.is_some_and(|sent| sent.naming(named) != newest)
+        };
+        self.types().any(|entry| entry.in_doubt && entry.kind != kind && names(entry.kind))
     }
 
     /// When to ask again although nothing happened.
@@ -233,4 +321,9 @@ impl Stream {
     pub(crate) fn types(&self) -> impl Iterator<Item = &TypeStream> {
         self.types.iter().flatten().map(AsRef::as_ref)
     }
+}
+
+/// A type's part of what made a client ask for names of another.
+fn sum_of(state: &TypeState, kind: ResourceType, named: ResourceType) -> u64 {
+    state.naming(named).rotate_left(kind as u32)
 }

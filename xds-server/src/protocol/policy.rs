@@ -48,3 +48,31 @@ pub(crate) fn waits_for_clusters(kind: ResourceType) -> bool {
 /// Types that must be in step before a cluster is removed: they may still name it.
 pub(crate) const NAMES_CLUSTERS: [ResourceType; 4] =
     [ResourceType::Listener, ResourceType::RouteConfiguration, ResourceType::ScopedRoute, ResourceType::VirtualHost];
+
+/// Types whose resources make a client ask for names of a type.
+pub(crate) fn may_name(kind: ResourceType, named: ResourceType) -> bool {
+    use ResourceType as T;
+    match named {
+        T::Endpoints => kind == T::Cluster,
+        T::RouteConfiguration => matches!(kind, T::Listener | T::ScopedRoute),
+        T::VirtualHost => kind == T::RouteConfiguration,
+        T::Secret | T::ExtensionConfig => {
+            let carries = matches!(kind, T::Cluster | T::Listener | T::RouteConfiguration | T::VirtualHost);
+            carries || kind == T::ExtensionConfig && named == T::Secret
+        }
+        T::Cluster | T::Listener | T::ScopedRoute | T::Runtime | T::RateLimitConfig => false,
+    }
+}
+
+/// Types of which a version is told for the names that were asked for; those that name others first.
+pub(crate) const NAMED: [ResourceType; 6] = [
+    ResourceType::RouteConfiguration,
+    ResourceType::VirtualHost,
+    ResourceType::ExtensionConfig,
+    ResourceType::Endpoints,
+    ResourceType::Secret,
+    ResourceType::Runtime,
+];
+
+/// Types that every Envoy asks for.
+pub(crate) const ALWAYS: [ResourceType; 2] = [ResourceType::Cluster, ResourceType::Listener];

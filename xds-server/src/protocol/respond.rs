@@ -25,6 +25,8 @@ pub(super) struct Sent {
 pub(super) struct Occasion {
     pub variant: Variant,
     pub may_remove: bool,
+    /// What made the client ask for names of this type ([`super::Stream::names_from`]); none where that is not known.
+    pub names_from: Option<u64>,
     pub now: Duration,
 }
 
@@ -38,7 +40,7 @@ impl TypeStream {
         }
         if on.variant == Variant::Sotw && self.subscription.is_empty() {
             self.owed.clear();
-            self.answer_due = false;
+            (self.answer_due, self.in_doubt) = (false, false);
             return None;
         }
         let in_step = self.base.as_ref().is_some_and(|base| base.epoch == state.epoch);
@@ -105,6 +107,7 @@ impl TypeStream {
             delta: on.variant == Variant::Delta,
             from: (!full).then_some(base.epoch),
             subscription: self.subscription.fingerprint(),
+            names_from: self.says_names_from(on),
         };
         if full && !self.differs(base, state) {
             // Nothing of the change is for this subscription.
@@ -125,7 +128,7 @@ impl TypeStream {
                 let frame = if entries.is_empty() && gone.is_empty() && !full {
                     Bytes::new()
                 } else {
-                    response::frame(state, on.variant, &entries, &gone, &nonce)
+                    response::frame(state, on.variant, &self.version(state, on), &entries, &gone, &nonce)
                 };
                 state.frames.lock().insert(key, frame.clone());
                 frame
@@ -137,6 +140,7 @@ impl TypeStream {
         }
         let endpoints = endpoints_of(self.kind, &difference.changed);
         let entries = Entries::Since(base.clone());
+        self.names_from = self.says_names_from(on);
         self.pend(state, nonce, entries, on.now);
         Some(Sent { frame, endpoints })
     }
@@ -151,8 +155,12 @@ impl TypeStream {
         if deviates || self.base.is_some() || !self.answer_due {
             return None;
         }
-        let key =
-            FrameKey { delta: on.variant == Variant::Delta, from: None, subscription: self.subscription.fingerprint() };
+        let key = FrameKey {
+            delta: on.variant == Variant::Delta,
+            from: None,
+            subscription: self.subscription.fingerprint(),
+            names_from: self.says_names_from(on),
+        };
         let nonce = shared_nonce(state);
         let entries = || self.between(None, state);
         let cached = state.frames.lock().get(&key).cloned();
@@ -168,7 +176,7 @@ impl TypeStream {
                 if entries.is_empty() && !(on.variant == Variant::Delta || policy::full_state(self.kind)) {
                     return None;
                 }
-                let frame = response::frame(state, on.variant, &entries, &missing, &nonce);
+                let frame = response::frame(state, on.variant, &self.version(state, on), &entries, &missing, &nonce);
                 state.frames.lock().insert(key, frame.clone());
                 frame
             }
@@ -176,6 +184,7 @@ impl TypeStream {
         let endpoints =
             if self.kind == ResourceType::Cluster { endpoints_of(self.kind, &entries()) } else { Vec::new() };
         self.answer_due = false;
+        self.names_from = self.says_names_from(on);
         self.pend(state, nonce, Entries::All, on.now);
         Some(Sent { frame, endpoints })
     }
@@ -222,6 +231,8 @@ impl TypeStream {
         if !due {
             // Whatever is left of the difference the client took already, or will not take.
             self.base = Some(state.clone());
+            // What could be asked for anew would be there.
+            self.in_doubt = false;
             self.have.clear();
             return None;
         }
@@ -236,11 +247,15 @@ impl TypeStream {
         let endpoints = endpoints_of(self.kind, changed.values());
         let removed: Vec<Arc<str>> = removed.into_iter().collect();
         let nonce = own_nonce(state, nonces);
-        let frame = if full && (!self.removals.is_empty() || !self.refused.is_empty()) {
-            response::between_states(state, &entries, &nonce)
+        let whole = self.removals.is_empty() && self.refused.is_empty() && !self.in_doubt;
+        self.names_from = self.says_names_from(on).filter(|_| whole);
+        self.in_doubt = false;
+        let version = if whole || on.variant == Variant::Delta {
+            self.version(state, on)
         } else {
-            response::frame(state, on.variant, &entries, &removed, &nonce)
+            response::between_states(state)
         };
+        let frame = response::frame(state, on.variant, &version, &entries, &removed, &nonce);
         let sent = if full { changed.into_values().collect() } else { entries };
         self.pend(state, nonce, Entries::Listed(sent), on.now);
         if let Some(pending) = &mut self.pending {
@@ -269,11 +284,17 @@ impl TypeStream {
                 continue;
             };
             let nonce = own_nonce(state, nonces);
-            let frame = if on.variant == Variant::Sotw && policy::full_state(self.kind) {
-                response::between_states(state, &self.proven_with(&suspect, state), &nonce)
-            } else {
-                response::frame(state, on.variant, std::slice::from_ref(&suspect), &[], &nonce)
+            let version = match on.variant {
+                Variant::Sotw => response::between_states(state),
+                Variant::Delta => state.version.clone(),
             };
+            let entries = if on.variant == Variant::Sotw && policy::full_state(self.kind) {
+                self.proven_with(&suspect, state)
+            } else {
+                vec![suspect.clone()]
+            };
+            let frame = response::frame(state, on.variant, &version, &entries, &[], &nonce);
+            self.names_from = None;
             let endpoints = endpoints_of(self.kind, [&suspect]);
             self.pend(state, nonce, Entries::Listed(vec![suspect]), on.now);
             if let Some(pending) = &mut self.pending {
@@ -292,6 +313,22 @@ impl TypeStream {
         let taken = self.have.keys().filter_map(|name| state.get(name));
         entries.extend(taken.chain([suspect]).map(|entry| (&entry.name, entry)));
         entries.into_values().cloned().collect()
+    }
+
+    /// What a version says of other types: only where a client tells it after it asked for names.
+    fn says_names_from(&self, on: Occasion) -> Option<u64> {
+        on.names_from.filter(|_| on.variant == Variant::Sotw && !policy::full_state(self.kind))
+    }
+
+    /// The version of a response after which the client has all that is there for it.
+    fn version(&self, state: &TypeState, on: Occasion) -> String {
+        if on.variant == Variant::Delta || policy::full_state(self.kind) {
+            return state.version.clone();
+        }
+        match on.names_from {
+            Some(names_from) => state.version_of(&self.subscription, names_from),
+            None => response::between_states(state),
+        }
     }
 
     fn pend(&mut self, state: &Arc<TypeState>, nonce: String, entries: Entries, now: Duration) {

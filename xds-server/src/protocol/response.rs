@@ -14,30 +14,31 @@ use crate::snapshot::{Entry, TypeState, put_field};
 /// Sent to every client in every response, so that it shows in Envoy's own statistics.
 const CONTROL_PLANE: &[u8] = b"\x0a\x08chancery";
 
+/// The version of a response that leaves its client between states: some of the old is still held in it, or some of the new left
+/// out. It is no version of a state, so a client that reconnects with it is sent the rest.
+pub(super) fn between_states(state: &TypeState) -> String {
+    format!("{}+", state.version)
+}
+
 pub(super) fn frame(
     state: &TypeState,
     variant: Variant,
+    version: &str,
     entries: &[Arc<Entry>],
     removed: &[Arc<str>],
     nonce: &str,
 ) -> Bytes {
     match variant {
-        Variant::Delta => delta(state, entries, removed, nonce),
-        Variant::Sotw => sotw(state, &state.version, entries, nonce),
+        Variant::Delta => delta(state, version, entries, removed, nonce),
+        Variant::Sotw => sotw(state, version, entries, nonce),
     }
 }
 
-/// A whole state that is not quite the newest: some of the old is still held in it, or some of the new left out. Its
-/// version is no version of a state, so that a client which reconnects with it is sent the rest.
-pub(super) fn between_states(state: &TypeState, entries: &[Arc<Entry>], nonce: &str) -> Bytes {
-    sotw(state, &format!("{}+", state.version), entries, nonce)
-}
-
-fn delta(state: &TypeState, entries: &[Arc<Entry>], removed: &[Arc<str>], nonce: &str) -> Bytes {
+fn delta(state: &TypeState, version: &str, entries: &[Arc<Entry>], removed: &[Arc<str>], nonce: &str) -> Bytes {
     let resources: usize = entries.iter().map(|entry| entry.delta.len()).sum();
     let gone: usize = removed.iter().map(|name| name.len() + 6).sum();
     let mut message = start(resources + gone);
-    put_field(1, state.version.as_bytes(), &mut message);
+    put_field(1, version.as_bytes(), &mut message);
     for entry in entries {
         message.put_slice(&entry.delta);
     }

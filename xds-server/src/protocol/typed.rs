@@ -34,6 +34,12 @@ pub(crate) struct TypeStream {
     /// An answer is due, even an empty one.
     pub(super) answer_due: bool,
     begun: bool,
+    /// The version that the client told in its first request, until it is known what to make of it.
+    told: Option<String>,
+    /// With the version that the client was sent last: what made it ask for its names.
+    pub(super) names_from: Option<u64>,
+    /// The client is to be sent everything under a version that nobody has, before it can forget a name and ask for it anew.
+    pub(super) in_doubt: bool,
     pub pending: Option<Pending>,
     pub(super) last_nonce: String,
     pub last_error: Option<String>,
@@ -75,6 +81,9 @@ impl TypeStream {
             alone: VecDeque::new(),
             answer_due: false,
             begun: false,
+            told: None,
+            names_from: None,
+            in_doubt: false,
             pending: None,
             last_nonce: String::new(),
             last_error: None,
@@ -94,13 +103,15 @@ impl TypeStream {
         interned: &Mutex<Interned>,
     ) -> Option<Event> {
         let first = !std::mem::replace(&mut self.begun, true);
+        self.told = Some(request.version.clone())
+            .filter(|told| first && !doubtful && !told.is_empty() && policy::NAMED.contains(&self.kind));
         if first && self.subscription.begin_as(request.names.iter().map(String::as_bytes), interned) {
             self.answer_due = true;
             return None;
         }
         let replaced = self.subscription.replace(&request.names, policy::legacy_wildcard(self.kind));
         if first {
-            // A nonce of another stream means nothing here, and a version only where nothing can have grown.
+            // A nonce of another stream means nothing here; a version of names is looked at when all types have been asked for.
             let in_step = self.subscription.wildcard
                 && policy::told_version_is_taken(self.kind)
                 && request.version == state.version
@@ -133,6 +144,43 @@ impl TypeStream {
             }
             _ => None,
         }
+    }
+
+    /// Looks at the version that a reconnecting client told of the names it asks for.
+    pub(super) fn believe_told(&mut self, state: &Arc<TypeState>, names_from: Option<u64>) {
+        let Some(told) = self.told.take() else { return };
+        if names_from.is_some_and(|names_from| state.version_of(&self.subscription, names_from) == told) {
+            self.base = Some(state.clone());
+            self.names_from = names_from;
+            self.answer_due = false;
+        }
+    }
+
+    pub(super) fn tells(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// The state that the client told to have, if nothing was sent since.
+    pub(super) fn told_state(&self) -> Option<&Arc<TypeState>> {
+        self.base.as_ref().filter(|_| self.last_nonce.is_empty())
+    }
+
+    /// The newest state that the client was sent; it has it, or will have it before whatever is sent next.
+    pub(super) fn sent(&self) -> Option<&Arc<TypeState>> {
+        self.pending.as_ref().map(|pending| &pending.state).or(self.base.as_ref())
+    }
+
+    /// Whether the client has, or was sent, the whole of that state.
+    pub(super) fn is_whole(&self) -> bool {
+        let alone = self.pending.as_ref().is_some_and(|pending| pending.alone.is_some());
+        self.refused.is_empty() && self.removals.is_empty() && self.alone.is_empty() && self.have.is_empty() && !alone
+    }
+
+    /// Everything is owed again, under a version that nobody has.
+    pub(super) fn doubt(&mut self) {
+        self.in_doubt = true;
+        self.names_from = None;
+        self.owed.extend(self.subscription.names().cloned());
     }
 
     pub(super) fn delta(

@@ -44,6 +44,23 @@ pub(crate) struct Entry {
     pub names: Arc<[Key]>,
 }
 
+/// For each type: which entries name something of it, as one sum over their contents.
+///
+/// Envoy asks for names of that type because of these entries, and for no other reason: while the sum is the same, nothing was
+/// asked for anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Naming([u64; ResourceType::ALL.len()]);
+
+impl Naming {
+    fn toggle(&mut self, entry: &Entry) {
+        for kind in ResourceType::ALL {
+            if entry.names.iter().any(|(named, _)| *named == kind) {
+                self.0[kind as usize] ^= entry.hash;
+            }
+        }
+    }
+}
+
 /// As much of a cluster as says where its endpoints come from.
 #[derive(Clone, PartialEq, prost::Message)]
 struct LeanCluster {
@@ -151,6 +168,7 @@ pub(crate) struct TypeState {
     entries: OrdMap<Arc<str>, Arc<Entry>>,
     content: u64,
     told: u64,
+    naming: Naming,
     pub version: String,
     steps: Vector<Step>,
     /// The oldest epoch from which the steps lead here.
@@ -158,6 +176,8 @@ pub(crate) struct TypeState {
     differences: Mutex<FxHashMap<u64, Arc<Difference>>>,
     /// By subscription; none where a name of it is not there.
     sums: Mutex<FxHashMap<u64, Option<Sum>>>,
+    /// Of what is there of the names of a subscription.
+    contents: Mutex<FxHashMap<u64, u64>>,
     /// Frames by the state they start from and the subscription they are for.
     pub frames: Mutex<FxHashMap<FrameKey, Bytes>>,
 }
@@ -167,6 +187,8 @@ pub(crate) struct FrameKey {
     pub delta: bool,
     pub from: Option<u64>,
     pub subscription: u64,
+    /// What its version says of other types, where it says anything.
+    pub names_from: Option<u64>,
 }
 
 impl TypeState {
@@ -178,11 +200,13 @@ impl TypeState {
             entries: OrdMap::new(),
             content: 0,
             told: 0,
+            naming: Naming::default(),
             version: version_text(0),
             steps: Vector::new(),
             remembered_from: 0,
             differences: Mutex::default(),
             sums: Mutex::default(),
+            contents: Mutex::default(),
             frames: Mutex::default(),
         }
     }
@@ -215,6 +239,36 @@ impl TypeState {
         sum
     }
 
+    /// What names resources of a type, as a sum that changes with it.
+    pub(crate) fn naming(&self, kind: ResourceType) -> u64 {
+        self.naming.0[kind as usize]
+    }
+
+    /// A version for a response after which a client has all that there is of the names of a subscription.
+    ///
+    /// `names_from` is what made the client ask for these names: a client that tells this version, asks for these names, and
+    /// was sent nothing else that could have made it forget one and ask for it anew, has them all.
+    pub(crate) fn version_of(&self, subscription: &Subscription, names_from: u64) -> String {
+        version_text(self.content_of(subscription) ^ names_from.rotate_left(29))
+    }
+
+    fn content_of(&self, subscription: &Subscription) -> u64 {
+        if subscription.wildcard {
+            return self.content;
+        }
+        let key = subscription.fingerprint();
+        if let Some(found) = self.contents.lock().get(&key) {
+            return *found;
+        }
+        let content = subscription.names().filter_map(|name| self.get(name)).fold(0, |sum, entry| sum ^ entry.hash);
+        let mut contents = self.contents.lock();
+        if contents.len() >= MOST_SUMS {
+            contents.clear();
+        }
+        contents.insert(key, content);
+        content
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -227,7 +281,7 @@ impl TypeState {
         published: SystemTime,
     ) -> Option<Self> {
         let mut entries = self.entries.clone();
-        let (mut content, mut told) = (self.content, self.told);
+        let (mut content, mut told, mut naming) = (self.content, self.told, self.naming);
         let mut changed = Vec::new();
         for entry in set {
             let before = entries.get(&entry.name);
@@ -236,6 +290,8 @@ impl TypeState {
             }
             content ^= before.map_or(0, |before| before.hash) ^ entry.hash;
             told ^= before.map_or(0, |before| before.told) ^ entry.told;
+            before.into_iter().for_each(|before| naming.toggle(before));
+            naming.toggle(&entry);
             changed.push(entry.name.clone());
             entries.insert(entry.name.clone(), entry);
         }
@@ -243,6 +299,7 @@ impl TypeState {
             if let Some(entry) = entries.remove(&name) {
                 content ^= entry.hash;
                 told ^= entry.told;
+                naming.toggle(&entry);
                 changed.push(name);
             }
         }
@@ -270,11 +327,13 @@ impl TypeState {
             entries,
             content,
             told,
+            naming,
             version: version_text(content),
             steps,
             remembered_from,
             differences: Mutex::default(),
             sums: Mutex::default(),
+            contents: Mutex::default(),
             frames: Mutex::default(),
         })
     }

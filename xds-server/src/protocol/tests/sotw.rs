@@ -79,17 +79,107 @@ fn n5_trap_14_nonces_belong_to_their_type() {
     assert_eq!(rig.expect(LDS).contents(), ["l=2"]);
 }
 
-#[test]
-fn v6_who_has_the_current_clusters_is_sent_none_but_endpoints_always() {
-    let mut before = rig();
-    before.set(&[(CDS, "a", "1"), (EDS, "a", "1")]);
-    before.sotw(CDS, &[], "");
-    let clusters = before.expect(CDS);
-    let mut rig = Rig::of(Variant::Sotw, before.group);
-    rig.sotw_with(CDS, &[], &clusters.nonce, &clusters.version, None);
+/// Clusters that make their client ask for endpoints.
+fn clusters(rig: &Rig, names: &[&str]) {
+    use xds_api::envoy::config::core::v3::{AggregatedConfigSource, ConfigSource, config_source};
+    let source = config_source::ConfigSourceSpecifier::Ads(AggregatedConfigSource::default());
+    let source = ConfigSource { config_source_specifier: Some(source), ..Default::default() };
+    let eds = EdsClusterConfig { eds_config: Some(source), ..Default::default() };
+    let cluster = |name: &str| {
+        let eds_cluster_config = Some(eds.clone());
+        let alt_stat_name = format!("{name}=1");
+        let cluster = Cluster { name: name.into(), alt_stat_name, eds_cluster_config, ..Default::default() };
+        Resource::encode(CDS, name, &cluster)
+    };
+    let set = names.iter().map(|name| cluster(name)).collect();
+    rig.group.publish(Change { set, remove: Vec::new() }, SystemTime::UNIX_EPOCH);
+}
+
+/// Clusters and endpoints on a stream, acknowledged; the versions that its client has.
+fn in_step(rig: &mut Rig, names: &[&str]) -> (String, String) {
+    rig.sotw(CDS, &[], "");
+    rig.sotw(EDS, names, "");
+    let clusters = rig.expect_and_ack(CDS, &[]);
+    let endpoints = rig.expect_and_ack(EDS, names);
     rig.quiet();
-    rig.sotw_with(EDS, &["a"], "", "whatever", None);
-    assert_eq!(rig.expect(EDS).contents(), ["a=1"], "trap 11");
+    (clusters.version, endpoints.version)
+}
+
+fn back(group: &Arc<Group>, clusters: &str, names: &[&str], endpoints: &str) -> Rig {
+    let mut rig = Rig::of(Variant::Sotw, group.clone());
+    rig.sotw_with(CDS, &[], "", clusters, None);
+    rig.sotw_with(EDS, names, "", endpoints, None);
+    rig
+}
+
+#[test]
+fn v6_who_has_what_there_is_is_sent_nothing() {
+    let mut before = rig();
+    before.set(&[(EDS, "a", "1"), (EDS, "b", "1"), (RDS, "r", "1")]);
+    self::clusters(&before, &["a"]);
+    let (clusters, first) = in_step(&mut before, &["a", "b"]);
+    before.set(&[(EDS, "b", "2")]);
+    let endpoints = before.expect_and_ack(EDS, &["a", "b"]).version;
+    back(&before.group, &clusters, &["b", "a"], &endpoints).quiet();
+    for (names, version) in
+        [(&["a", "b"][..], first.as_str()), (&["a"], &endpoints), (&["a", "b"], "whatever"), (&["a", "b"], "")]
+    {
+        let mut rig = back(&before.group, &clusters, names, version);
+        assert_eq!(rig.expect(EDS).names(), names, "trap 11: {version}");
+    }
+    // The clusters that made it ask are not those that it has: who knows what it had forgotten.
+    let mut rig = back(&before.group, "whatever", &["a", "b"], &endpoints);
+    rig.expect(CDS);
+    assert_eq!(rig.expect(EDS).names(), ["a", "b"]);
+    // A stream for one type says nothing of the others.
+    let mut rig = rig_of(&before, EDS);
+    rig.sotw_with(EDS, &["a", "b"], "", &endpoints, None);
+    assert_eq!(rig.expect(EDS).names(), ["a", "b"]);
+}
+
+fn rig_of(other: &Rig, kind: ResourceType) -> Rig {
+    let stream = Stream::new(Variant::Sotw, Some(kind), other.group.clone(), 1000);
+    Rig { stream, ..Rig::of(Variant::Sotw, other.group.clone()) }
+}
+
+#[test]
+fn v6_a_replica_agrees_on_versions_of_names() {
+    let (mut one, mut two) = (rig(), rig());
+    one.set(&[(EDS, "a", "1"), (EDS, "b", "1")]);
+    two.set(&[(EDS, "c", "7"), (EDS, "a", "2"), (EDS, "b", "1")]);
+    two.set(&[(EDS, "a", "1")]);
+    clusters(&one, &["a"]);
+    clusters(&two, &["a"]);
+    let told = in_step(&mut one, &["a", "b"]);
+    assert_eq!(told, in_step(&mut two, &["b", "a"]));
+    back(&two.group, &told.0, &["a", "b"], &told.1).quiet();
+}
+
+#[test]
+fn v6_a_version_of_names_does_not_come_true_again() {
+    let mut rig = rig();
+    rig.set(&[(EDS, "a", "1"), (EDS, "b", "1")]);
+    clusters(&rig, &["a", "b"]);
+    let (_, first) = in_step(&mut rig, &["a", "b"]);
+    // The cluster goes, and with it the client's endpoints; nothing of them is sent.
+    rig.remove(CDS, "b");
+    let fewer = rig.expect_and_ack(CDS, &[]);
+    rig.quiet();
+    // It comes back, as it was: the client asks for endpoints that it has no more, and tells the version of before.
+    clusters(&rig, &["b"]);
+    let doubted = rig.expect(EDS);
+    assert_ne!(doubted.version, first);
+    assert!(doubted.version.ends_with('+') && doubted.names() == ["a", "b"], "{doubted:?}");
+    let more = rig.expect(CDS);
+    assert_ne!(more.version, fewer.version);
+    let mut again = back(&rig.group, &more.version, &["a", "b"], &doubted.version);
+    assert_eq!(again.expect(EDS).names(), ["a", "b"]);
+    // And all is well with it in the end.
+    rig.ack(&doubted, &["a", "b"]);
+    rig.ack(&more, &[]);
+    let settled = rig.expect_and_ack(EDS, &["a", "b"]);
+    assert_eq!(settled.version, first);
+    rig.quiet();
 }
 
 #[test]
