@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 
 use crate::{Diagnostic, Kind, Meta, Object, ObjectId, Origin, Spec};
@@ -47,16 +47,19 @@ pub(crate) struct Failure {
     pub content: Value,
 }
 
-/// The fields that say what an object is about.
+/// The fields that say what an object is about, and without which it is none of its kind.
 fn target_fields(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Gateway => &["gatewayClassName"],
         Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute | Kind::AiGatewayRoute => {
             &["parentRefs"]
         }
-        Kind::SecurityPolicy | Kind::BackendTrafficPolicy | Kind::ClientTrafficPolicy => {
-            &["targetRef", "targetRefs", "targetSelectors"]
-        }
+        Kind::SecurityPolicy
+        | Kind::BackendTrafficPolicy
+        | Kind::ClientTrafficPolicy
+        | Kind::EnvoyExtensionPolicy
+        | Kind::EnvoyPatchPolicy => &["targetRef", "targetRefs", "targetSelectors"],
+        Kind::BackendTlsPolicy => &["targetRefs", "validation/hostname"],
         _ => &[],
     }
 }
@@ -72,7 +75,11 @@ impl Unreadable {
         let fields = target_fields(id.kind);
         let mut about = Map::new();
         for field in fields {
-            about.extend(content.get_mut(*field).map(|value| ((*field).to_owned(), value.take())));
+            let Some(value) = content.pointer_mut(&format!("/{field}")).map(Value::take) else { continue };
+            match field.split_once('/') {
+                None => drop(about.insert((*field).to_owned(), value)),
+                Some((outer, inner)) => drop(about.insert(outer.to_owned(), json!({ inner: value }))),
+            }
         }
         let mut value = Value::Object([("spec".to_owned(), Value::Object(about))].into_iter().collect());
         let spec = (!fields.is_empty()).then(|| Spec::read(id.kind, &mut value).ok()).flatten();

@@ -67,6 +67,9 @@ type Rendered = (Vec<TypedExtensionConfig>, Vec<ClusterId>);
 /// The filters that a policy asks for, or what is wrong with it.
 pub(crate) fn render(policy: &Object, view: &View<'_>) -> Result<Rendered, Problem> {
     let Some(spec) = policy.spec::<EnvoyExtensionPolicySpec>() else { return Ok(Rendered::default()) };
+    if let Some(refusal) = policy.unread() {
+        return Err(problem(FieldPath::spec(), &refusal.message));
+    }
     if !spec.wasm.is_empty() {
         return Err(Problem::unsupported("spec.wasm", "WebAssembly is not supported"));
     }
