@@ -70,7 +70,7 @@ fn make(unit: &UnitId, view: &View<'_>) -> Outcome {
         UnitId::Guard(gateway, guard) => policy::guard::evaluate(gateway, *guard, view),
         UnitId::Guards(_, sort) => render::filters::guards::evaluate(*sort, view),
         UnitId::FilterUse(gateway, name) => render::filters::presence::evaluate_use(gateway, name),
-        UnitId::Filter(gateway, name) => render::filters::presence::evaluate(gateway, name, view),
+        UnitId::Filter(_, name) => render::filters::presence::evaluate(name, view),
         UnitId::External(_, authority) => render::external::evaluate(authority, view),
         UnitId::LimitService(_) => render::filters::limits::evaluate(view),
         UnitId::LimitDomain => policy::limits::evaluate_domain(view),

@@ -41,6 +41,11 @@ fn find<'a>(gateway: &ObjectId, view: &View<'a>) -> Vec<(&'a Object, &'a EnvoyPa
     found
 }
 
+/// Whether anything patches a Gateway's resources.
+pub(crate) fn any(gateway: &ObjectId, view: &View<'_>) -> bool {
+    view.made::<Vec<ObjectId>>(UnitId::Patches(gateway.clone())).is_some_and(|policies| !policies.is_empty())
+}
+
 /// A resource of its own, rather than a change to one.
 fn adds(patch: &EnvoyJsonPatch) -> bool {
     patch.operation.op == PatchOp::Add

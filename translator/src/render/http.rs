@@ -45,6 +45,8 @@ pub(crate) struct Asked<'a, 'v> {
     pub proxy: Option<&'a Written<'v, EnvoyProxySpec>>,
     /// Whether the rate limit service is told what requests cost by the access log.
     pub settlements: bool,
+    /// Whether policies patch what becomes of it.
+    pub patched: bool,
 }
 
 pub(crate) fn connection_manager(hcm: &HcmId, tls: bool, asked: &Asked<'_, '_>, additions: &mut Additions) -> Filter {
@@ -53,7 +55,7 @@ pub(crate) fn connection_manager(hcm: &HcmId, tls: bool, asked: &Asked<'_, '_>, 
     let mut config = HttpConnectionManager {
         codec_type: CodecType::Auto as i32,
         stat_prefix: format!("{scheme}-{}", hcm.scope_prefix().replace('/', "-")),
-        http_filters: filters::chain(),
+        http_filters: filters::chain(asked.patched),
         route_specifier: Some(RouteSpecifier::ScopedRoutes(scoped_routes())),
         early_header_mutation_extensions: vec![scope_header(hcm)],
         use_remote_address: Some(boolean(true)),

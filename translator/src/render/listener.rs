@@ -39,6 +39,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
     let proxy = chain.as_ref().and_then(|chain| Written::<EnvoyProxySpec>::read(chain, view));
     let mut additions = Additions::default();
     let settlements = matches!(view.options.limits, LimitService::Embedded(_));
+    let patched = crate::patch::any(gateway, view);
     let plain: Vec<&PlannedListener> = listeners.iter().copied().filter(|l| l.protocol == Protocol::Http).collect();
     let policies = |listener: &PlannedListener| {
         if listener.protocol == Protocol::Http {
@@ -49,7 +50,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
     };
     if first.protocol == Protocol::Http {
         let policy = policies(first);
-        let asked = Asked { client: policy, proxy: proxy.as_ref(), settlements };
+        let asked = Asked { client: policy, proxy: proxy.as_ref(), settlements, patched };
         demands.push(filters::limits::unit(gateway));
         let hcm = HcmName { gateway: gateway.clone(), port: port.number, listener: None }.into();
         envoy.default_filter_chain = Some(FilterChain {
@@ -63,7 +64,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, port: PortId, view: &View<'_>) -> Out
             Protocol::Https => {
                 demands.extend(downstream_tls::secrets(gateway, listener, view));
                 let policy = policies(listener);
-                let asked = Asked { client: policy, proxy: proxy.as_ref(), settlements };
+                let asked = Asked { client: policy, proxy: proxy.as_ref(), settlements, patched };
                 demands.push(filters::limits::unit(gateway));
                 let manager = connection_manager(&listener.hcm, true, &asked, &mut additions);
                 let handshake = policy.and_then(|policy| policy.timeout.as_ref()?.tcp.as_ref()?.tls_handshake_timeout);

@@ -199,7 +199,7 @@ pub(crate) fn status(id: &ObjectId, view: &View<'_>) -> Outcome {
     let mut additions = Additions { problems: unsupported(&proxy.spec), ..Additions::default() };
     additions.apply_to_http(
         &proxy,
-        &mut HttpConnectionManager { http_filters: crate::render::filters::chain(), ..<_>::default() },
+        &mut HttpConnectionManager { http_filters: crate::render::filters::chain(false), ..<_>::default() },
     );
     additions.apply_to_listener(&proxy, &mut Listener::default());
     let mut problems = additions.problems;

@@ -74,21 +74,20 @@ const CHAIN: [Installed; 29] = [
     Always(router::install),
 ];
 
-pub(crate) fn chain() -> Vec<HttpFilter> {
-    CHAIN.iter().map(http_filter).collect()
+/// With `whole`, every filter stands in the listener itself: patches find what they change there, and may give orders that
+/// nobody here knows of.
+pub(crate) fn chain(whole: bool) -> Vec<HttpFilter> {
+    CHAIN.iter().map(|installed| http_filter(installed, whole)).collect()
 }
 
-fn http_filter(installed: &Installed) -> HttpFilter {
-    match installed {
-        Always(install) => {
-            let (name, config) = install();
-            let config_type = Some(ConfigType::TypedConfig(config));
-            HttpFilter { name: name.to_owned(), config_type, ..HttpFilter::default() }
-        }
-        WhereUsed(install) => {
-            let (name, config) = install();
-            presence::discovered(name, config.type_url)
-        }
-        Guards(sort) => guards::install(*sort),
+fn http_filter(installed: &Installed, whole: bool) -> HttpFilter {
+    let (name, config) = match installed {
+        Always(install) | WhereUsed(install) => install(),
+        Guards(sort) => return guards::install(*sort),
+    };
+    if matches!(installed, WhereUsed(_)) && !whole {
+        return presence::discovered(name, config.type_url);
     }
+    let config_type = Some(ConfigType::TypedConfig(config));
+    HttpFilter { name: name.to_owned(), config_type, ..HttpFilter::default() }
 }

@@ -2,7 +2,8 @@
 //!
 //! The listener knows each by name; its content comes by extension discovery, a resource of its own for each Gateway. While
 //! nobody uses it, the content is a chain without filters, which adds nothing to a request. So the first route that uses
-//! one costs an update of one small resource, which drains no connection.
+//! one costs an update of one small resource, which drains no connection. A Gateway with patches has them all in its
+//! listeners, where patches look for them.
 //!
 //! *Invariant*: nothing that says who may come in is skipped because of it. A filter arrives before the routes that use it
 //! (extensions are sent before route tables) and goes some time after them. A request that came before the filter and whose
@@ -86,10 +87,8 @@ pub(crate) fn evaluate_use(gateway: &ObjectId, name: &'static str) -> Outcome {
     Outcome { demands: vec![UnitId::Filter(gateway.clone(), name)], ..Outcome::default() }
 }
 
-pub(crate) fn evaluate(gateway: &ObjectId, name: &'static str, view: &View<'_>) -> Outcome {
+pub(crate) fn evaluate(name: &'static str, view: &View<'_>) -> Outcome {
     let used = view.demanders().into_iter().any(|unit| matches!(unit.id, UnitId::FilterUse(..)));
-    // Patches may give orders that nobody here knows of.
-    let patched = view.made::<Vec<ObjectId>>(UnitId::Patches(gateway.clone())).is_some_and(|found| !found.is_empty());
-    let config = WHERE_USED.get(name).filter(|_| used || patched).cloned().unwrap_or_else(nothing);
+    let config = WHERE_USED.get(name).filter(|_| used).cloned().unwrap_or_else(nothing);
     Product::Resource(Resource::encode(ResourceType::ExtensionConfig, name, &extension(name, config))).into()
 }
