@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,7 +52,13 @@ fn manifests_are_what_the_chart_renders() {
             "1.36.0",
         ];
         values.iter().for_each(|value| args.extend(["--set", value]));
-        let Some(text) = helm(&args) else { return };
+        let Some(text) = helm(&args) else {
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: neither .cache/helm, which `make helm` builds, nor helm on the path"
+            );
+            return;
+        };
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(root().join(format!("deploy/manifests/{name}.yaml")), &text).unwrap();
         }
