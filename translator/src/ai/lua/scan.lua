@@ -19,9 +19,13 @@ local function string_end(s, i)
   while true do
     local q = find(s, '"', p, true)
     if not q then return nil end
-    local k = q - 1
-    while byte(s, k) == 92 do k = k - 1 end
-    if (q - 1 - k) % 2 == 0 then return q end
+    if byte(s, q - 1) ~= 92 then return q end
+    -- Two backslashes are seldom, so that what most prompts need stays a straight line for the compiler.
+    if byte(s, q - 2) == 92 then
+      local k = q - 3
+      while byte(s, k) == 92 do k = k - 1 end
+      if (q - 1 - k) % 2 == 0 then return q end
+    end
     p = q + 1
   end
 end
