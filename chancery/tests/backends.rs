@@ -152,6 +152,32 @@ spec:
     active: {type: HTTP, interval: 100ms, timeout: 1s, unhealthyThreshold: 1, healthyThreshold: 1, http: {path: /}}
 ";
 
+const TWO_FOR_CONNECTIONS: &str = "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: default}
+spec:
+  gatewayClassName: chancery
+  listeners: [{name: tcp, protocol: TCP, port: PORT}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: all, namespace: default}
+spec:
+  parentRefs: [{name: web}]
+  rules:
+  - backendRefs:
+    - {group: gateway.envoyproxy.io, kind: Backend, name: first}
+    - {group: gateway.envoyproxy.io, kind: Backend, name: rescue}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: health, namespace: default}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: TCPRoute, name: all}]
+  healthCheck:
+    active: {type: TCP, interval: 100ms, timeout: 1s, unhealthyThreshold: 1, healthyThreshold: 1, tcp: {}}
+";
+
 async fn by(port: u16, name: &str) -> Value {
     eventually(&format!("{name} answers"), Duration::from_secs(20), || async {
         let reply = HttpClient::new(port).header("authorization", "Bearer mine").get("/").await.ok()?;
@@ -160,11 +186,11 @@ async fn by(port: u16, name: &str) -> Value {
     .await
 }
 
-async fn taking_over(protocol: &str) {
+async fn taking_over(protocol: &str, manifests: &str) {
     let first = Echo::start("first").await.unwrap();
     let rescue = Echo::start("rescue").await.unwrap();
     let port = free_port();
-    let manifests = GATEWAY.replace("PORT", &port.to_string()) + TWO;
+    let manifests = manifests.replace("PORT", &port.to_string());
     let files = [
         ("all.yaml", manifests.as_str()),
         ("first.yaml", &backend("first", first.port, "")),
@@ -187,10 +213,20 @@ async fn taking_over(protocol: &str) {
 
 #[tokio::test]
 async fn taking_over_over_delta() {
-    taking_over("delta").await;
+    taking_over("delta", &format!("{GATEWAY}{TWO}")).await;
 }
 
 #[tokio::test]
 async fn taking_over_over_sotw() {
-    taking_over("sotw").await;
+    taking_over("sotw", &format!("{GATEWAY}{TWO}")).await;
+}
+
+#[tokio::test]
+async fn taking_over_for_connections_over_delta() {
+    taking_over("delta", TWO_FOR_CONNECTIONS).await;
+}
+
+#[tokio::test]
+async fn taking_over_for_connections_over_sotw() {
+    taking_over("sotw", TWO_FOR_CONNECTIONS).await;
 }

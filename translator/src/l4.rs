@@ -28,7 +28,7 @@ use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{ClusterId, UNRESOLVED_CLUSTER, connected_as};
 use crate::policy::security::network::{self, Connections};
 use crate::render::{downstream_tls, matcher};
-use crate::routing::{AttachedRules, Ruled, resolve_backend};
+use crate::routing::{AttachedRules, Ruled, fallback, judge, resolve_backend};
 
 /// Where a route of layer 4 sends connections: clusters with their weights, none for a share that is refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,23 +61,34 @@ pub(crate) fn evaluate(
     let ruled = Ruled::gather(&route.id, &listener.id, view);
     let policies = ruled.rule(0);
     let connections = policies.connections();
-    let shares: Vec<(Option<ClusterId>, u32)> = backends(route)
-        .iter()
-        .enumerate()
-        .map(|(index, reference)| {
-            let cluster = resolve_backend(route, path.index(index).as_str(), reference, false, view).ok();
-            let cluster = cluster.filter(|_| connections != Connections::Closed);
-            (cluster.map(|cluster| connected_as(cluster, policies.settings())), reference.weight)
-        })
-        .collect();
+    let problems = judge(route, view).problems;
+    let refused = connections == Connections::Closed || problems.iter().any(|problem| problem.condition == "Accepted");
+    let resolved = backends(route).iter().enumerate().map(|(index, reference)| {
+        let cluster = resolve_backend(route, path.index(index).as_str(), reference, false, view).ok();
+        let cluster = cluster.filter(|_| !refused);
+        (cluster.map(|cluster| connected_as(cluster, policies.settings())), reference.weight)
+    });
+    let shares = taking_over(resolved.collect(), view);
     let gateway = &listener.id.gateway;
     let clusters = shares.iter().filter_map(|(cluster, _)| cluster.clone());
     let mut demands: Vec<UnitId> = clusters.map(|cluster| UnitId::Cluster(gateway.clone(), cluster)).collect();
     demands.push(UnitId::Port(gateway.clone(), listener.port));
     let guard = if let Connections::Guarded(config) = connections { Some(config) } else { None };
     let target = Target { route: route.id.clone(), created: route.meta.created.clone(), shares, guard };
-    let rules = AttachedRules { hostnames, l4: Some(target), ..AttachedRules::default() };
+    let rules = AttachedRules { hostnames, l4: Some(target), problems, ..AttachedRules::default() };
     Outcome { product: Product::Attached(rules.into()), demands, diagnostics: Vec::new() }
+}
+
+/// Where one backend is there to take over from the others, they are one cluster.
+fn taking_over(shares: Vec<(Option<ClusterId>, u32)>, view: &View<'_>) -> Vec<(Option<ClusterId>, u32)> {
+    let weighted = shares.iter().filter(|(_, weight)| *weight > 0).filter_map(|(cluster, weight)| {
+        let cluster = cluster.as_ref()?;
+        Some((cluster, *weight, fallback::is(&cluster.backend, view)))
+    });
+    match fallback::cluster(weighted) {
+        Some(together) => vec![(Some(together), 1)],
+        None => shares,
+    }
 }
 
 /// The route of each hostname of a listener: the oldest that names it.

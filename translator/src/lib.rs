@@ -47,6 +47,7 @@ fn make(unit: &UnitId, view: &View<'_>) -> Outcome {
         UnitId::Patches(gateway) => patch::evaluate_policies(gateway, view),
         UnitId::Added(_, policy, index) => patch::evaluate(policy, *index, view),
         UnitId::Plan(gateway) => attach::evaluate_plan(gateway, view),
+        UnitId::Listener(listener) => attach::evaluate_listener(listener, view),
         UnitId::Deployment(gateway) => deployment::evaluate(gateway, view),
         UnitId::Parents(route) => attach::evaluate_parents(route, view),
         UnitId::AttachedRoutes(_) => engine::Product::Count(view.demander_count()).into(),

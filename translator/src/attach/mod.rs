@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 
 pub(crate) use listener::{ClientValidation, ListenerProblem, Protocol};
 pub(crate) use parents::{Attachment, Parent, Parents, evaluate as evaluate_parents, gateway_of, parent_refs};
-pub(crate) use plan::{Plan, PlannedListener, evaluate as evaluate_plan};
+pub(crate) use plan::{Plan, PlannedListener, evaluate as evaluate_plan, evaluate_listener};
 
 use crate::engine::{UnitId, View};
 use crate::names::HcmId;

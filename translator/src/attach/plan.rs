@@ -119,6 +119,7 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
     super::conflicts::mark(&mut listeners);
     let plan = Plan { ours: true, controller, class_missing, listeners };
     let mut demands = crate::patch::added(gateway, view);
+    demands.extend(plan.listeners.iter().map(|listener| UnitId::Listener(listener.id.clone())));
     for listener in plan.listeners.iter().filter(|listener| listener.usable()) {
         demands.push(UnitId::Port(gateway.clone(), listener.port));
     }
@@ -137,6 +138,14 @@ pub(crate) fn evaluate(gateway: &ObjectId, view: &View<'_>) -> Outcome {
         }
     }
     Outcome { product: Product::Plan(plan.into()), demands, diagnostics: Vec::new() }
+}
+
+pub(crate) fn evaluate_listener(id: &ListenerId, view: &View<'_>) -> Outcome {
+    let plan = view.made::<Plan>(UnitId::Plan(id.gateway.clone()));
+    match plan.and_then(|plan| plan.listener(id)) {
+        Some(listener) => Product::Listener(listener.clone().into()).into(),
+        None => Outcome::default(),
+    }
 }
 
 pub(crate) enum Claim {

@@ -7,7 +7,7 @@ use xds_api::Resource;
 
 use super::unit::UnitId;
 use crate::ai::{HostModels, Listing};
-use crate::attach::{Parents, Plan};
+use crate::attach::{Parents, Plan, PlannedListener};
 use crate::deployment::Deployment;
 use crate::policy::{Effective, GuardChain, Overridden, Policies, Security, Targets, Traffic};
 use crate::routing::AttachedRules;
@@ -26,6 +26,7 @@ pub(crate) enum Product {
     #[default]
     Nothing,
     Plan(Arc<Plan>),
+    Listener(Arc<PlannedListener>),
     Deployment(Arc<Deployment>),
     Parents(Arc<Parents>),
     Count(usize),
@@ -61,6 +62,7 @@ macro_rules! made {
 
 made! {
     Plan(Plan);
+    Listener(PlannedListener);
     Deployment(Deployment);
     Parents(Parents);
     Count(usize);

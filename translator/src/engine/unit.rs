@@ -16,6 +16,8 @@ use crate::names::{Authority, Chain, ClusterId, GuardId, GuardSort, HcmId, Liste
 pub(crate) enum UnitId {
     /// A Gateway's listeners, with conflicts and certificates decided.
     Plan(ObjectId),
+    /// One of them: what a route reads, so that it does not run again for another's sake.
+    Listener(ListenerId),
     /// What runs a Gateway's Envoys.
     Deployment(ObjectId),
     /// Where a route attaches: its parents, each with a verdict.
@@ -88,7 +90,7 @@ impl UnitId {
     pub(crate) fn stage(&self) -> usize {
         match self {
             Self::Plan(_) | Self::Targets(_) => 0,
-            Self::Parents(_) | Self::Policies(_) | Self::Patches(_) | Self::Deployment(_) => 1,
+            Self::Listener(_) | Self::Parents(_) | Self::Policies(_) | Self::Patches(_) | Self::Deployment(_) => 1,
             Self::Effective(..) => 2,
             Self::Security(..) | Self::Traffic(_) | Self::Overridden(_) => 3,
             Self::AttachedRoutes(_) | Self::Attached(..) => 4,
@@ -123,6 +125,7 @@ impl UnitId {
             | Self::LimitService(gateway)
             | Self::Secret(gateway, _) => Some(gateway),
             Self::Plan(_)
+            | Self::Listener(_)
             | Self::Deployment(_)
             | Self::Parents(_)
             | Self::Targets(_)

@@ -86,6 +86,8 @@ impl Judge<'_> {
     fn l4(&mut self, rules: Option<&[L4RouteRule]>) {
         for (index, rule) in rules.unwrap_or_default().iter().enumerate() {
             let path = rule_path(index).field("backendRefs");
+            let references = rule.backend_refs.iter().map(|reference| (reference, [].as_slice()));
+            self.refused.extend(fallback::problem(self.route, references, &path, self.view));
             for (index, reference) in rule.backend_refs.iter().enumerate() {
                 let path = path.index(index);
                 let resolved = backends::resolve(self.route, path.as_str(), reference, false, self.view);
@@ -100,7 +102,8 @@ impl Judge<'_> {
         let whole = self.refused.len();
         self.refused.extend(session::problem(session, path));
         let backend_refs = path.field("backendRefs");
-        self.refused.extend(fallback::problem(route, backends, &backend_refs, view));
+        let references = backends.iter().map(|reference| (&reference.backend, reference.filters.as_slice()));
+        self.refused.extend(fallback::problem(route, references, &backend_refs, view));
         let refused = self.refused.len() > whole;
         let effects = Effects::gather(route, filters, path, http2, view);
         let effects = effects.map_err(|refused| self.broken.push(refused)).ok();

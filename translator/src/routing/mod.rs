@@ -8,7 +8,7 @@ mod backends;
 mod cors;
 mod extension;
 mod external_auth;
-mod fallback;
+pub(crate) mod fallback;
 mod filters;
 mod forward;
 mod grpc;
@@ -38,7 +38,7 @@ pub(crate) use matches::{
 pub(crate) use precedence::{PathRank, Precedence};
 pub(crate) use ruled::{RulePolicies, Ruled};
 
-use crate::attach::{Parents, Plan, Protocol};
+use crate::attach::{Parents, PlannedListener, Protocol};
 use crate::engine::{Outcome, Product, UnitId, View};
 use crate::names::{ClusterId, ListenerId, SecretId, Shard};
 use crate::render::filters::{presence, table_fallback};
@@ -83,8 +83,9 @@ impl Rendered {
 }
 
 pub(crate) fn evaluate(route: &ObjectId, listener: &ListenerId, view: &View<'_>) -> Outcome {
-    let plan = view.made::<Plan>(UnitId::Plan(listener.gateway.clone()));
-    let Some(planned) = plan.and_then(|plan| plan.listener(listener)) else { return Outcome::default() };
+    let Some(planned) = view.made::<PlannedListener>(UnitId::Listener(listener.clone())) else {
+        return Outcome::default();
+    };
     let Some(object) = view.object(route) else { return Outcome::default() };
     let hostnames = view.made::<Parents>(UnitId::Parents(route.clone())).map(|p| p.hostnames(listener));
     let hostnames = hostnames.unwrap_or_default();

@@ -104,7 +104,7 @@ fn problems(object: &Object, parents: &[Parent], view: &View<'_>) -> Vec<Refused
         return super::ai::route_problems(object, view);
     }
     let mut attached = parents.iter().flat_map(|parent| &parent.attached);
-    let served = attached.next().filter(|_| matches!(object.id.kind, Kind::HttpRoute | Kind::GrpcRoute));
+    let served = attached.next();
     let attached = |at: &Attachment| UnitId::Attached(object.id.clone(), at.listener.clone());
     match served.and_then(|at| view.made::<AttachedRules>(attached(at))) {
         Some(rules) => rules.problems.clone(),
