@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use smol_str::SmolStr;
@@ -130,9 +131,18 @@ pub trait Typed: Sized {
 
 macro_rules! specs {
     ($($variant:ident($ty:ty) $root:ident;)+) => {
-        /// The content of an object, by kind.
-        #[derive(Clone, Debug, PartialEq)]
-        pub enum Spec { $($variant(Box<$ty>)),+ }
+        /// The content of an object, by kind. Shared: an object that merely moved within its file has the same.
+        #[derive(Clone, Debug)]
+        pub enum Spec { $($variant(Arc<$ty>)),+ }
+
+        impl PartialEq for Spec {
+            fn eq(&self, other: &Self) -> bool {
+                match (self, other) {
+                    $((Self::$variant(one), Self::$variant(other)) => Arc::ptr_eq(one, other) || one == other,)+
+                    _ => false,
+                }
+            }
+        }
 
         $(impl Typed for $ty {
             const KIND: Kind = Kind::$variant;
@@ -148,9 +158,9 @@ macro_rules! specs {
                     let root = specs!(@take $root value);
                     // Paths cost as much as reading does, and only an error needs one.
                     let content = <$ty as Deserialize>::deserialize(&root.1);
-                    content.map(|content| Self::$variant(Box::new(content))).or_else(|_| {
+                    content.map(|content| Self::$variant(Arc::new(content))).or_else(|_| {
                         serde_path_to_error::deserialize::<_, $ty>(&root.1)
-                            .map(|content| Self::$variant(Box::new(content)))
+                            .map(|content| Self::$variant(Arc::new(content)))
                             .map_err(|error| specs!(@error root error))
                     })
                 })+ }

@@ -42,7 +42,7 @@ fn service(port: u16, target: i32, selector: BTreeMap<SmolStr, SmolStr>) -> Spec
         protocol: None,
         app_protocol: None,
     };
-    Spec::Service(Box::new(Service { spec: ServiceSpec { selector, ports: vec![port], ..ServiceSpec::default() } }))
+    Spec::Service(Arc::new(Service { spec: ServiceSpec { selector, ports: vec![port], ..ServiceSpec::default() } }))
 }
 
 fn label(key: &str, value: impl Into<SmolStr>) -> (SmolStr, SmolStr) {
@@ -85,7 +85,7 @@ fn pool(source: &Object) -> Arc<Object> {
         endpoint_picker: Some(picker),
     };
     let name = format!("{}-inference-pool", source.id.name);
-    made(source, Kind::InferencePool, &name, Spec::InferencePool(Box::new(spec)))
+    made(source, Kind::InferencePool, &name, Spec::InferencePool(Arc::new(spec)))
 }
 
 /// Who stands for what.
