@@ -326,7 +326,10 @@ impl TypeStream {
             return state.version.clone();
         }
         match on.names_from {
-            Some(names_from) => state.version_of(&self.subscription, names_from),
+            Some(names_from) => {
+                let since = self.sent().map(AsRef::as_ref);
+                state.version_of(&self.subscription, names_from, since)
+            }
             None => response::between_states(state),
         }
     }

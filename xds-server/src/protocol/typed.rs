@@ -149,7 +149,7 @@ impl TypeStream {
     /// Looks at the version that a reconnecting client told of the names it asks for.
     pub(super) fn believe_told(&mut self, state: &Arc<TypeState>, names_from: Option<u64>) {
         let Some(told) = self.told.take() else { return };
-        if names_from.is_some_and(|names_from| state.version_of(&self.subscription, names_from) == told) {
+        if names_from.is_some_and(|names_from| state.version_of(&self.subscription, names_from, None) == told) {
             self.base = Some(state.clone());
             self.names_from = names_from;
             self.answer_due = false;

@@ -248,19 +248,31 @@ impl TypeState {
     ///
     /// `names_from` is what made the client ask for these names: a client that tells this version, asks for these names, and
     /// was sent nothing else that could have made it forget one and ask for it anew, has them all.
-    pub(crate) fn version_of(&self, subscription: &Subscription, names_from: u64) -> String {
-        version_text(self.content_of(subscription) ^ names_from.rotate_left(29))
+    ///
+    /// It is worked out at the cost of what changed `since` a state for which it was.
+    pub(crate) fn version_of(&self, subscription: &Subscription, names_from: u64, since: Option<&Self>) -> String {
+        version_text(self.content_of(subscription, since) ^ names_from.rotate_left(29))
     }
 
-    fn content_of(&self, subscription: &Subscription) -> u64 {
+    fn content_of(&self, subscription: &Subscription, since: Option<&Self>) -> u64 {
         if subscription.wildcard {
             return self.content;
         }
         let key = subscription.fingerprint();
-        if let Some(found) = self.contents.lock().get(&key) {
-            return *found;
+        let known = |state: &Self| state.contents.lock().get(&key).copied();
+        if let Some(found) = known(self) {
+            return found;
         }
-        let content = subscription.names().filter_map(|name| self.get(name)).fold(0, |sum, entry| sum ^ entry.hash);
+        let hash = |state: &Self, name: &str| state.get(name).map_or(0, |entry| entry.hash);
+        let content = match since.and_then(|since| Some((since, known(since)?))) {
+            Some((since, before)) => {
+                let difference = self.since(since);
+                let names = difference.changed.iter().map(|entry| &entry.name).chain(&difference.removed);
+                let wanted = names.filter(|name| subscription.wants(name));
+                wanted.fold(before, |sum, name| sum ^ hash(since, name) ^ hash(self, name))
+            }
+            None => subscription.names().fold(0, |sum, name| sum ^ hash(self, name)),
+        };
         let mut contents = self.contents.lock();
         if contents.len() >= MOST_SUMS {
             contents.clear();
