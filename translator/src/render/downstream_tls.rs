@@ -62,8 +62,14 @@ pub(crate) fn socket(listener: &PlannedListener, http: bool, view: &View<'_>) ->
             .map(|_| boolean(true)),
         ..DownstreamTlsContext::default()
     };
-    if let Some((policy, spec)) = client_policy(listener, view) {
-        tls::apply(policy, spec, &mut context, view);
+    if let Some(policy) = client::policy_for(listener, view) {
+        match client::spec_for(&[listener], view) {
+            Some(spec) => tls::apply(policy, spec, &mut context, view),
+            None => {
+                let refused = view.spec::<ClientTrafficPolicySpec>(policy).into_iter();
+                refused.for_each(|spec| tls::apply_refused(spec, &mut context));
+            }
+        }
     }
     TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),

@@ -57,12 +57,15 @@ pub(super) fn dns_name(hostname: &str) -> SubjectAltNameMatcher {
     }
 }
 
-/// Without authorities no server can prove who it is, and nothing is to be sent to one that has not: a certificate with
-/// this hash does not exist, so every handshake ends before a request is sent.
+/// A certificate with this hash does not exist: every handshake ends before a request is sent.
+pub(crate) fn nobody() -> CertificateValidationContext {
+    CertificateValidationContext { verify_certificate_hash: vec!["0".repeat(64)], ..Default::default() }
+}
+
+/// Without authorities no server can prove who it is, and nothing is to be sent to one that has not.
 fn trusts_nobody(sni: &str) -> TransportSocket {
-    let nobody = CertificateValidationContext { verify_certificate_hash: vec!["0".repeat(64)], ..Default::default() };
     let common = CommonTlsContext {
-        validation_context_type: Some(ValidationContextType::ValidationContext(nobody)),
+        validation_context_type: Some(ValidationContextType::ValidationContext(nobody())),
         ..CommonTlsContext::default()
     };
     with_context(common, sni)

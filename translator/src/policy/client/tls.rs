@@ -3,6 +3,7 @@
 use kinds::envoy_gateway::shared::{Fingerprint, SecretRef, TlsParameters, TlsVersion};
 use kinds::envoy_gateway::{ClientTrafficPolicySpec, ClientValidation, ClientValidationMode, SubjectAltNames};
 use kinds::{FieldPath, ObjectId};
+use smol_str::SmolStr;
 use xds_api::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::TrustChainVerification;
 use xds_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
@@ -21,6 +22,7 @@ use crate::policy::Problem;
 use crate::policy::traffic::string_match;
 use crate::render::build::boolean;
 use crate::render::downstream_tls::sds;
+use crate::render::upstream_tls::nobody;
 
 const VALIDATION: &str = "spec.tls.clientValidation";
 const REVOKED: &str = "ca.crl";
@@ -50,7 +52,36 @@ pub(super) fn problems(policy: &ObjectId, spec: &ClientTrafficPolicySpec, view: 
             Ok(_) => {}
         }
     }
+    for (field, written, fits, wanted) in HASHES {
+        for (index, hash) in written(validation).iter().enumerate().filter(|(_, hash)| !fits(hash)) {
+            found.push(Problem::wrong(base.field(field).index(index), format!("`{hash}` is not {wanted}")));
+        }
+    }
     found
+}
+
+type Hashes = (&'static str, fn(&ClientValidation) -> &[SmolStr], fn(&str) -> bool, &'static str);
+
+/// By field, the hashes by which certificates are known, and how each is written.
+const HASHES: [Hashes; 2] = [
+    (
+        "certificateHashes",
+        |validation| &validation.certificate_hashes,
+        is_hexadecimal,
+        "a SHA-256 in 64 hexadecimal digits, with or without colons between each two",
+    ),
+    ("spkiHashes", |validation| &validation.spki_hashes, is_base64, "a SHA-256 in 44 characters of base64"),
+];
+
+fn is_hexadecimal(hash: &str) -> bool {
+    let digits = |pair: &str| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let plain = hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
+    plain || (hash.len() == 95 && hash.split(':').all(digits))
+}
+
+fn is_base64(hash: &str) -> bool {
+    let digit = |digit: u8| digit.is_ascii_alphanumeric() || matches!(digit, b'+' | b'/');
+    hash.len() == 44 && hash.strip_suffix('=').is_some_and(|digits| digits.bytes().all(digit))
 }
 
 fn object(policy: &ObjectId, path: &FieldPath, written: &SecretRef, view: &View<'_>) -> Result<ObjectId, Problem> {
@@ -101,13 +132,8 @@ pub(crate) fn apply(
     context.session_ticket_keys_type =
         (!stateless).then_some(SessionTicketKeysType::DisableStatelessSessionResumption(true));
     let Some(validation) = &tls.client_validation else { return };
-    let mode = validation.mode.unwrap_or(if validation.optional == Some(true) {
-        ClientValidationMode::VerifyIfGiven
-    } else {
-        ClientValidationMode::RequireAndVerify
-    });
-    let required = matches!(mode, ClientValidationMode::RequireAny | ClientValidationMode::RequireAndVerify);
-    context.require_client_certificate = Some(boolean(required));
+    let mode = mode(validation);
+    context.require_client_certificate = Some(boolean(requires(mode)));
     let untrusted = matches!(mode, ClientValidationMode::RequireAny | ClientValidationMode::Request);
     let revoked = revoked(policy, validation, view);
     let own = CertificateValidationContext {
@@ -136,6 +162,28 @@ pub(crate) fn apply(
         }),
         None => ValidationContextType::ValidationContext(own),
     });
+}
+
+fn mode(validation: &ClientValidation) -> ClientValidationMode {
+    let usual = if validation.optional == Some(true) {
+        ClientValidationMode::VerifyIfGiven
+    } else {
+        ClientValidationMode::RequireAndVerify
+    };
+    validation.mode.unwrap_or(usual)
+}
+
+fn requires(mode: ClientValidationMode) -> bool {
+    matches!(mode, ClientValidationMode::RequireAny | ClientValidationMode::RequireAndVerify)
+}
+
+/// What is left of a policy that is refused: whoever was to show a certificate cannot, for none is known to be good.
+/// Letting everyone in is not what was asked for.
+pub(crate) fn apply_refused(spec: &ClientTrafficPolicySpec, context: &mut DownstreamTlsContext) {
+    let Some(validation) = spec.tls.as_ref().and_then(|tls| tls.client_validation.as_ref()) else { return };
+    context.require_client_certificate = Some(boolean(requires(mode(validation))));
+    let common = context.common_tls_context.get_or_insert_default();
+    common.validation_context_type = Some(ValidationContextType::ValidationContext(nobody()));
 }
 
 pub(crate) fn parameters(written: &TlsParameters, params: &mut EnvoyTlsParameters) {

@@ -70,6 +70,12 @@ pub(super) fn filter(policy: &Policy<'_>, written: &Oidc, security: &mut Securit
     }
     let logout = written.logout_path.as_ref().map_or("/logout", |path| path.as_str());
     let names = written.cookie_names.clone().unwrap_or_default();
+    for (field, name) in [("accessToken", &names.access_token), ("idToken", &names.id_token)] {
+        if name.as_ref().is_some_and(|name| !is_cookie_name(name)) {
+            let path = base.field("cookieNames").field(field);
+            return Err(Problem::wrong(path, "a cookie is named with letters, digits and signs such as - and _"));
+        }
+    }
     let suffix = format!("{}", policy.chain).replace(['/', '+'], "-");
     let cookie = |name: Option<&smol_str::SmolStr>, usual: &str| {
         name.map_or_else(|| format!("{usual}-{suffix}"), ToString::to_string)
@@ -174,4 +180,10 @@ fn same_site(word: Option<&str>) -> CookieConfigs {
         oauth_nonce_cookie_config: config.clone(),
         code_verifier_cookie_config: config,
     }
+}
+
+/// Whether it is a token, as cookies and headers are named.
+fn is_cookie_name(name: &str) -> bool {
+    let sign = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || sign(byte))
 }

@@ -79,6 +79,9 @@ fn action(policy: &Policy<'_>, written: &ResponseOverride, path: &FieldPath) -> 
         return Err(Problem::wrong(path.clone(), "it says neither response nor redirect"));
     };
     let path = path.field("response");
+    if response.status_code.is_some_and(|code| !(200..600).contains(&code)) {
+        return Err(Problem::wrong(path.field("statusCode"), "an answer has a status of 200 to 599"));
+    }
     let body = body(policy, response, &path)?;
     let remove = response.header.iter().flat_map(|edits| &edits.remove).next();
     if remove.is_some() {
